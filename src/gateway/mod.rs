@@ -1,0 +1,1 @@
+//! The shell: clock, wiring, supervision, shutdown. The only room that reads a clock.

@@ -1,0 +1,1 @@
+//! The data-center controllers' side: topics and payloads (pure), the client (I/O).

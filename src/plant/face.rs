@@ -1,0 +1,179 @@
+//! Faces: how outward adapters show a point.
+
+use super::Codec;
+use crate::point::{PointId, PointKey};
+use crate::units::Unit;
+
+/// A Modbus data table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// FC 1, 5, 15.
+    Coil,
+    /// FC 2.
+    Discrete,
+    /// FC 4.
+    Input,
+    /// FC 3, 6, 16.
+    Holding,
+}
+
+/// What a face shows while its point is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Offline {
+    /// The last value there was; the type's "not available" (NaN, 0x8000, 0xFFFF) where there never was one.
+    #[default]
+    Hold,
+    /// The type's "not available" at once.
+    Sentinel,
+    /// Exception 0x0B for the whole read.
+    Exception,
+}
+
+/// A point at a served Modbus address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisterFace {
+    /// Which point.
+    pub point: PointId,
+    /// In which table.
+    pub table: Table,
+    /// Protocol address, from 0.
+    pub address: u16,
+    /// How it is written there; for bits its numbers are not used. `scale` and `offset` go from raw to the point's unit.
+    pub codec: Codec,
+    /// Masters may write it.
+    pub writable: bool,
+    /// While the point is bad.
+    pub offline: Offline,
+}
+
+impl RegisterFace {
+    /// How many registers (or one bit) it takes.
+    pub const fn width(&self) -> u16 {
+        match self.table {
+            Table::Coil | Table::Discrete => 1,
+            Table::Input | Table::Holding => self.codec.kind.width(),
+        }
+    }
+}
+
+/// Everything that the Modbus server shows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModbusServed {
+    /// Sorted by table and address; no two overlap.
+    pub faces: Vec<RegisterFace>,
+    /// Blocks (table, first, last) in which unused addresses read 0.
+    pub zero_filled: Vec<(Table, u16, u16)>,
+}
+
+/// A BACnet object type that shows a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    /// analog-input, 0
+    AnalogInput,
+    /// analog-output, 1
+    AnalogOutput,
+    /// analog-value, 2
+    AnalogValue,
+    /// binary-input, 3
+    BinaryInput,
+    /// binary-output, 4
+    BinaryOutput,
+    /// binary-value, 5
+    BinaryValue,
+    /// multi-state-input, 13
+    MultiStateInput,
+    /// multi-state-value, 19
+    MultiStateValue,
+    /// accumulator, 23
+    Accumulator,
+    /// integer-value, 45
+    IntegerValue,
+    /// large-analog-value, 46
+    LargeAnalogValue,
+    /// positive-integer-value, 48
+    PositiveIntegerValue,
+}
+
+impl ObjectKind {
+    /// Every kind with its BACnetObjectType number (ASHRAE 135, clause 21) and its spelling in mapping files.
+    pub const TABLE: &'static [(Self, u16, &'static str)] = &[
+        (Self::AnalogInput, 0, "analog-input"),
+        (Self::AnalogOutput, 1, "analog-output"),
+        (Self::AnalogValue, 2, "analog-value"),
+        (Self::BinaryInput, 3, "binary-input"),
+        (Self::BinaryOutput, 4, "binary-output"),
+        (Self::BinaryValue, 5, "binary-value"),
+        (Self::MultiStateInput, 13, "multi-state-input"),
+        (Self::MultiStateValue, 19, "multi-state-value"),
+        (Self::Accumulator, 23, "accumulator"),
+        (Self::IntegerValue, 45, "integer-value"),
+        (Self::LargeAnalogValue, 46, "large-analog-value"),
+        (Self::PositiveIntegerValue, 48, "positive-integer-value"),
+    ];
+
+    /// BACnetObjectType.
+    pub fn code(self) -> u16 {
+        Self::TABLE.iter().find(|row| row.0 == self).map_or(0, |row| row.1)
+    }
+
+    /// The spelling in mapping files.
+    pub fn as_str(self) -> &'static str {
+        Self::TABLE.iter().find(|row| row.0 == self).map_or("", |row| row.2)
+    }
+
+    /// From the spelling in mapping files.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::TABLE.iter().find(|row| row.2 == text).map(|row| row.0)
+    }
+}
+
+/// A point as a BACnet object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectFace {
+    /// Which point.
+    pub point: PointId,
+    /// Object type.
+    pub kind: ObjectKind,
+    /// Instance, 0 to 4194302.
+    pub instance: u32,
+    /// Object_Name, unique in the device.
+    pub name: String,
+    /// Description.
+    pub description: String,
+    /// Units shown; Present_Value is converted into it.
+    pub unit: Unit,
+    /// COV_Increment, in that unit.
+    pub cov_increment: f64,
+    /// It shows an alarm: active is abnormal.
+    pub alarm: bool,
+}
+
+/// A BACnet object that is a service over points.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServiceObject {
+    /// trend-log, 20: logs a point.
+    TrendLog {
+        /// Instance.
+        instance: u32,
+        /// What it logs.
+        point: PointId,
+        /// Object_Name.
+        name: PointKey,
+    },
+    /// notification-class, 15.
+    NotificationClass {
+        /// Instance.
+        instance: u32,
+        /// Object_Name.
+        name: PointKey,
+    },
+    /// load-control, 28: electrical shed of a zone.
+    LoadControl {
+        /// Instance.
+        instance: u32,
+        /// Object_Name.
+        name: PointKey,
+        /// The limit that it sets.
+        point: PointId,
+    },
+}
