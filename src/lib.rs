@@ -10,6 +10,7 @@ pub mod plant;
 pub mod request;
 pub mod decision;
 pub mod diagnostic;
+pub mod durable;
 
 // what adapters are given, and what is counted
 pub mod telemetry;

@@ -166,8 +166,6 @@ pub struct Zone {
     pub contracted: Watts,
     /// When the BMS is lost.
     pub on_bms_loss: BmsLossPolicy,
-    /// Good polls by the BMS count as its sign of life.
-    pub reads_are_life: bool,
     /// Its points by role.
     pub points: Roles<ZoneRole>,
 }

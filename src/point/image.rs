@@ -16,6 +16,8 @@ pub struct PointState {
     pub changed: u64,
     /// Who commands it; only commandable points have one.
     pub slots: Option<Arc<PriorityArray>>,
+    /// When the building's side (Modbus, BACnet) last wrote it since boot: identical rewrites and relinquishes count.
+    pub bms_write: Option<Now>,
 }
 
 impl Default for PointState {
@@ -25,6 +27,7 @@ impl Default for PointState {
             last: None,
             changed: 0,
             slots: None,
+            bms_write: None,
         }
     }
 }

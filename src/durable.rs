@@ -1,0 +1,73 @@
+//! What survives a restart and a power cut: plain data, written as one checkpoint, all or none.
+
+use crate::decision::SafetyLatch;
+use crate::point::{PointKey, Priority, Value};
+use crate::time::Utc;
+
+/// The memory of one energy counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedCounter {
+    /// `meter/{name}` or `heater/{name}`.
+    pub name: String,
+    /// Counts how often the memory was lost and begun anew, from 1.
+    pub epoch: u32,
+    /// Total published, Wh: never decreases within an epoch or across epochs.
+    pub total_wh: u64,
+    /// The device's register at that time, Wh; `None` before its first answer or when the total is an estimate.
+    pub raw_wh: Option<u64>,
+    /// Part of the total that was estimated, Wh.
+    pub estimated_wh: u64,
+    /// When the register was read.
+    pub at: Utc,
+}
+
+/// A closed interval of a counter, to be billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedInterval {
+    /// The counter's name.
+    pub name: String,
+    /// Counts the counter's intervals, from 1, without holes.
+    pub seq: u64,
+    /// First instant.
+    pub start: Utc,
+    /// First instant that is not part of it.
+    pub end: Utc,
+    /// Energy in it, Wh.
+    pub energy_wh: u64,
+    /// Total at its end, Wh.
+    pub total_wh: u64,
+    /// Part of it that was estimated, Wh.
+    pub estimated_wh: u64,
+    /// Quality of the worst reading in it: `good`, `uncertain`, `bad`.
+    pub quality: String,
+}
+
+/// An occupied priority slot of a point whose mapping lets it survive.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedSlot {
+    /// The point.
+    pub key: PointKey,
+    /// The slot.
+    pub priority: Priority,
+    /// What was written.
+    pub value: Value,
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub at: Utc,
+}
+
+/// One consistent state. Intervals are those closed since the checkpoint before; the rest replaces what was there.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Checkpoint {
+    /// Counts checkpoints of this boot.
+    pub seq: u64,
+    /// All counters.
+    pub counters: Vec<SavedCounter>,
+    /// Newly closed intervals.
+    pub intervals: Vec<SavedInterval>,
+    /// Latched safety, by zone name.
+    pub latches: Vec<(String, SafetyLatch)>,
+    /// Slots that survive.
+    pub slots: Vec<SavedSlot>,
+}
