@@ -7,19 +7,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
-use crate::point::{Image, PointId, Reading};
+use crate::point::Image;
+pub use crate::point::Update;
 use crate::request::{Refusal, Request, Verdict};
 use crate::telemetry::Metrics;
 use crate::time::TimeSource;
-
-/// One new reading of one point.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Update {
-    /// Which point.
-    pub point: PointId,
-    /// What was read.
-    pub reading: Reading,
-}
 
 /// The readings of one transaction: folded together, seen together.
 pub type Batch = Vec<Update>;

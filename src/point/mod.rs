@@ -7,7 +7,7 @@ mod value;
 
 pub use image::{Image, PointState};
 pub use priority::{Priority, PriorityArray, Slot};
-pub use reading::{Doubt, Fault, Quality, Reading, Sample};
+pub use reading::{Doubt, Fault, Quality, Reading, Sample, Update};
 pub use value::{Finite, Kind, Value};
 
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Value;
+use super::{PointId, Value};
 use crate::time::Now;
 
 /// Why a value is doubtful although there is one.
@@ -149,6 +149,15 @@ impl Reading {
             Self::Bad(fault) => Some(fault.to_string()),
         }
     }
+}
+
+/// One new reading of one point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Update {
+    /// Which point.
+    pub point: PointId,
+    /// What was read.
+    pub reading: Reading,
 }
 
 /// A reading and the instant it was taken.
