@@ -1,10 +1,12 @@
 //! The compiled plant: everything the mapping says, with all names resolved. Plain data, made by `mapping::compile`,
 //! read by everybody else. There are no strings left to look up.
 
+mod codec;
 mod face;
 mod field;
 mod role;
 
+pub use codec::Words;
 pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, Table};
 pub use field::{Codec, Device, DevicePoint, Link, RegisterType, WordOrder};
 pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};

@@ -1,0 +1,398 @@
+//! How a value stands in registers, both ways: the one place that turns raw words into values and back. Pure; used by
+//! whoever polls, by whoever serves, and by the worked examples of mapping files.
+
+use super::{Codec, RegisterType, WordOrder};
+use crate::point::{Fault, Kind, Value};
+use crate::units::Energy;
+
+/// One number in registers: one, two or four words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    words: [u16; 4],
+    len: u8,
+}
+
+impl Words {
+    /// The words in the order of their addresses.
+    pub fn as_slice(&self) -> &[u16] {
+        self.words.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// A raw number as its type says, before scaling.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Raw {
+    Whole(i128),
+    Real(f64),
+}
+
+/// 2^53: up to here every whole number is an `f64`.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl RegisterType {
+    /// The least and the greatest raw number; `None` for floating point.
+    const fn bounds(self) -> Option<(i128, i128)> {
+        Some(match self {
+            Self::U16 => (0, u16::MAX as i128),
+            Self::S16 => (i16::MIN as i128, i16::MAX as i128),
+            Self::U32 => (0, u32::MAX as i128),
+            Self::S32 => (i32::MIN as i128, i32::MAX as i128),
+            Self::U64 => (0, u64::MAX as i128),
+            Self::S64 => (i64::MIN as i128, i64::MAX as i128),
+            Self::F32 | Self::F64 => return None,
+        })
+    }
+
+    /// The bit pattern that means "not available" by custom: NaN, the least signed number, all ones.
+    pub const fn not_available(self) -> u64 {
+        match self {
+            Self::U16 => 0xFFFF,
+            Self::S16 => 0x8000,
+            Self::U32 => 0xFFFF_FFFF,
+            Self::S32 => 0x8000_0000,
+            Self::U64 => u64::MAX,
+            Self::S64 => 0x8000_0000_0000_0000,
+            Self::F32 => 0x7FC0_0000,
+            Self::F64 => 0x7FF8_0000_0000_0000,
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the type is that wide")]
+    fn raw(self, bits: u64) -> Raw {
+        match self {
+            Self::U16 | Self::U32 | Self::U64 => Raw::Whole(i128::from(bits)),
+            Self::S16 => Raw::Whole(i128::from(bits as u16 as i16)),
+            Self::S32 => Raw::Whole(i128::from(bits as u32 as i32)),
+            Self::S64 => Raw::Whole(i128::from(bits as i64)),
+            Self::F32 => Raw::Real(f64::from(f32::from_bits(bits as u32))),
+            Self::F64 => Raw::Real(f64::from_bits(bits)),
+        }
+    }
+
+    /// The bits of a whole raw number; `None` when the type cannot hold it.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds checked before")]
+    fn bits(self, raw: i128) -> Option<u64> {
+        let (low, high) = self.bounds()?;
+        let mask = u64::MAX >> (64 - 16 * u32::from(self.width()));
+        (low..=high).contains(&raw).then_some(raw as u64 & mask)
+    }
+}
+
+impl WordOrder {
+    const fn low_word_first(self) -> bool {
+        matches!(self, Self::Cdab | Self::Dcba)
+    }
+
+    const fn bytes_swapped(self) -> bool {
+        matches!(self, Self::Badc | Self::Dcba)
+    }
+
+    fn join(self, registers: &[u16]) -> u64 {
+        let word = |w: &u16| u64::from(if self.bytes_swapped() { w.swap_bytes() } else { *w });
+        if self.low_word_first() {
+            registers.iter().rev().fold(0, |bits, w| bits << 16 | word(w))
+        } else {
+            registers.iter().fold(0, |bits, w| bits << 16 | word(w))
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "one word at a time")]
+    fn split(self, bits: u64, width: u16) -> Words {
+        let mut words = Words { words: [0; 4], len: width.min(4) as u8 };
+        let len = usize::from(words.len);
+        for (place, target) in words.words.iter_mut().take(len).enumerate() {
+            let from_low = if self.low_word_first() { place } else { len - 1 - place };
+            let word = (bits >> (16 * from_low)) as u16;
+            *target = if self.bytes_swapped() { word.swap_bytes() } else { word };
+        }
+        words
+    }
+}
+
+impl Codec {
+    /// Big-endian, unscaled, without sentinels.
+    pub const fn plain(kind: RegisterType) -> Self {
+        Self { kind, order: WordOrder::Abcd, scale: 1.0, offset: 0.0, sentinels: Vec::new() }
+    }
+
+    /// The value of a point of this kind in exactly these registers.
+    ///
+    /// A sentinel is `Absent`, NaN is `NotFinite`, what the kind cannot hold (2.5 as a state, 2 as a bool, a negative
+    /// total) is `OutOfRange`, a wrong number of registers is `Malformed`. Counts and energies keep every digit as long
+    /// as scale is a whole number or one over a whole number; a fraction of a Wh is dropped.
+    pub fn decode(&self, registers: &[u16], kind: Kind) -> Result<Value, Fault> {
+        if registers.len() != usize::from(self.kind.width()) {
+            return Err(Fault::Malformed);
+        }
+        let bits = self.order.join(registers);
+        if self.sentinels.contains(&bits) {
+            return Err(Fault::Absent);
+        }
+        let raw = self.kind.raw(bits);
+        match (raw, self.exact(), kind) {
+            (Raw::Whole(raw), Some(line), Kind::Energy | Kind::Unsigned | Kind::State | Kind::Bool) => {
+                let scaled = raw * line.up;
+                if kind != Kind::Energy && scaled % line.down != 0 {
+                    return Err(Fault::OutOfRange);
+                }
+                whole(kind, scaled.div_euclid(line.down) + line.offset).ok_or(Fault::OutOfRange)
+            }
+            (raw, _, kind) => {
+                #[expect(clippy::cast_precision_loss, reason = "a Number is an f64")]
+                let number = self.scaled(match raw {
+                    Raw::Whole(raw) => raw as f64,
+                    Raw::Real(raw) => raw,
+                });
+                match kind {
+                    _ if !number.is_finite() => Err(Fault::NotFinite),
+                    Kind::Energy => to_whole(number.round()).and_then(|n| whole(kind, n)).ok_or(Fault::OutOfRange),
+                    kind => Value::from_f64(kind, number).ok_or(Fault::OutOfRange),
+                }
+            }
+        }
+    }
+
+    /// The registers of a value. Scaled whole numbers are rounded half away from zero, but an energy total down: a
+    /// counter shows completed units.
+    ///
+    /// `OutOfRange` where the type cannot hold it, or where it would read back as "not available".
+    pub fn encode(&self, value: Value) -> Result<Words, Fault> {
+        let bits = match (self.kind, value.as_u64(), self.exact()) {
+            (RegisterType::F32, ..) => {
+                #[expect(clippy::cast_possible_truncation, reason = "what overflows is infinite, and refused")]
+                let raw = self.unscaled(value.as_f64()) as f32;
+                u64::from(raw.is_finite().then(|| raw.to_bits()).ok_or(Fault::OutOfRange)?)
+            }
+            (RegisterType::F64, ..) => {
+                let raw = self.unscaled(value.as_f64());
+                raw.is_finite().then(|| raw.to_bits()).ok_or(Fault::OutOfRange)?
+            }
+            (kind, Some(number), Some(line)) => {
+                let scaled = (i128::from(number) - line.offset) * line.down;
+                let raw = match value {
+                    Value::Energy(_) => scaled.div_euclid(line.up),
+                    _ if scaled % line.up == 0 => scaled / line.up,
+                    _ => return Err(Fault::OutOfRange),
+                };
+                kind.bits(raw).ok_or(Fault::OutOfRange)?
+            }
+            (kind, ..) => {
+                let raw = to_whole(self.unscaled(value.as_f64()).round());
+                raw.and_then(|raw| kind.bits(raw)).ok_or(Fault::OutOfRange)?
+            }
+        };
+        if self.sentinels.contains(&bits) {
+            return Err(Fault::OutOfRange);
+        }
+        Ok(self.order.split(bits, self.kind.width()))
+    }
+
+    /// What stands there while there is no value: the first sentinel, else the type's own "not available".
+    pub fn not_available(&self) -> Words {
+        let bits = self.sentinels.first().copied().unwrap_or_else(|| self.kind.not_available());
+        self.order.split(bits, self.kind.width())
+    }
+
+    /// Raw to the point's unit. Dividing by 10 instead of multiplying by 0.1 gives the `f64` nearest to the decimal that
+    /// is meant, so that bounds and "none" compare equal.
+    fn scaled(&self, raw: f64) -> f64 {
+        let inverse = (1.0 / self.scale).round();
+        let scaled = if inverse.abs() > 1.0 && 1.0 / inverse == self.scale { raw / inverse } else { raw * self.scale };
+        scaled + self.offset
+    }
+
+    fn unscaled(&self, number: f64) -> f64 {
+        let inverse = (1.0 / self.scale).round();
+        let number = number - self.offset;
+        if inverse.abs() > 1.0 && 1.0 / inverse == self.scale { number * inverse } else { number / self.scale }
+    }
+
+    /// The line in whole numbers, where it has them.
+    fn exact(&self) -> Option<ExactLine> {
+        let offset = to_whole(self.offset)?;
+        let fits = |n: f64| n != 0.0 && n.abs() <= EXACT;
+        let inverse = (1.0 / self.scale).round();
+        let (up, down) = if self.scale.fract() == 0.0 && fits(self.scale) {
+            (to_whole(self.scale)?, 1)
+        } else if fits(inverse) && 1.0 / inverse == self.scale {
+            (to_whole(inverse.signum())?, to_whole(inverse.abs())?)
+        } else {
+            return None;
+        };
+        Some(ExactLine { up, down, offset })
+    }
+}
+
+/// value = raw * up / down + offset, all whole, down positive.
+struct ExactLine {
+    up: i128,
+    down: i128,
+    offset: i128,
+}
+
+/// A whole `f64` as an integer; `None` for fractions and for what no 64-bit type could hold anyway.
+#[expect(clippy::cast_possible_truncation, reason = "whole and bounded by the check")]
+fn to_whole(number: f64) -> Option<i128> {
+    (number.fract() == 0.0 && number.abs() <= 2e19).then_some(number as i128)
+}
+
+fn whole(kind: Kind, number: i128) -> Option<Value> {
+    let count = u64::try_from(number).ok()?;
+    match kind {
+        Kind::Energy => Some(Value::Energy(Energy::from_wh(count))),
+        Kind::Unsigned => Some(Value::Unsigned(count)),
+        Kind::State => u16::try_from(count).ok().map(Value::State),
+        Kind::Bool => (count <= 1).then_some(Value::Bool(count == 1)),
+        Kind::Number => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn codec(kind: RegisterType, order: WordOrder, scale: f64) -> Codec {
+        Codec { order, scale, ..Codec::plain(kind) }
+    }
+
+    fn number(n: f64) -> Value {
+        Value::number(n).unwrap()
+    }
+
+    #[test]
+    fn the_four_orders_of_one_float() {
+        // 52.3 as IEEE 754 single is 0x42513333.
+        for (order, words) in [
+            (WordOrder::Abcd, [0x4251, 0x3333]),
+            (WordOrder::Cdab, [0x3333, 0x4251]),
+            (WordOrder::Badc, [0x5142, 0x3333]),
+            (WordOrder::Dcba, [0x3333, 0x5142]),
+        ] {
+            let codec = codec(RegisterType::F32, order, 1.0);
+            let value = codec.decode(&words, Kind::Number).unwrap();
+            assert!((value.as_f64() - 52.3).abs() < 1e-5, "{order:?}");
+            assert_eq!(codec.encode(value).unwrap().as_slice(), words, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn the_four_orders_of_64_bits() {
+        for (order, words) in [
+            (WordOrder::Abcd, [0x0102, 0x0304, 0x0506, 0x0708]),
+            (WordOrder::Cdab, [0x0708, 0x0506, 0x0304, 0x0102]),
+            (WordOrder::Badc, [0x0201, 0x0403, 0x0605, 0x0807]),
+            (WordOrder::Dcba, [0x0807, 0x0605, 0x0403, 0x0201]),
+        ] {
+            let codec = codec(RegisterType::U64, order, 1.0);
+            assert_eq!(codec.decode(&words, Kind::Unsigned), Ok(Value::Unsigned(0x0102_0304_0506_0708)));
+        }
+    }
+
+    #[test]
+    fn a_tenth_is_the_decimal_that_is_meant() {
+        let tenth = codec(RegisterType::U16, WordOrder::Abcd, 0.1);
+        assert_eq!(tenth.decode(&[0xFFFF], Kind::Number), Ok(number(6553.5)));
+        assert_eq!(tenth.decode(&[3], Kind::Number), Ok(number(0.3)));
+        assert_eq!(tenth.encode(number(6553.5)).unwrap().as_slice(), [0xFFFF]);
+        assert_eq!(tenth.encode(number(0.25)).unwrap().as_slice(), [3], "half away from zero");
+        let signed = codec(RegisterType::S16, WordOrder::Abcd, 0.1);
+        assert_eq!(signed.decode(&[0x8000], Kind::Number), Ok(number(-3276.8)));
+        assert_eq!(signed.encode(number(-0.25)).unwrap().as_slice(), [0xFFFD], "half away from zero");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_both_ways() {
+        let tenth = codec(RegisterType::U16, WordOrder::Abcd, 0.1);
+        for bad in [-0.1, 6553.6, 1e300, -1e300] {
+            assert_eq!(tenth.encode(number(bad)), Err(Fault::OutOfRange), "{bad}");
+        }
+        assert_eq!(Codec::plain(RegisterType::F32).encode(number(1e39)), Err(Fault::OutOfRange));
+        let plain = Codec::plain(RegisterType::U16);
+        assert_eq!(plain.decode(&[2], Kind::Bool), Err(Fault::OutOfRange));
+        assert_eq!(plain.decode(&[], Kind::Number), Err(Fault::Malformed));
+        assert_eq!(plain.decode(&[1, 2], Kind::Number), Err(Fault::Malformed));
+        assert_eq!(tenth.decode(&[25], Kind::State), Err(Fault::OutOfRange));
+        let signed = Codec::plain(RegisterType::S32);
+        assert_eq!(signed.decode(&[0xFFFF, 0xFFFF], Kind::Energy), Err(Fault::OutOfRange));
+        let nan = Codec::plain(RegisterType::F32).decode(&[0x7FC0, 0], Kind::Number);
+        assert_eq!(nan, Err(Fault::NotFinite));
+    }
+
+    #[test]
+    fn sentinels_are_absent_and_never_written_by_accident() {
+        let codec = Codec { sentinels: vec![0x8000_0000], ..codec(RegisterType::S32, WordOrder::Cdab, 0.01) };
+        assert_eq!(codec.decode(&[0x0000, 0x8000], Kind::Number), Err(Fault::Absent));
+        assert_eq!(codec.not_available().as_slice(), [0x0000, 0x8000]);
+        assert_eq!(codec.encode(number(f64::from(i32::MIN) / 100.0)), Err(Fault::OutOfRange));
+        assert_eq!(Codec::plain(RegisterType::F32).not_available().as_slice(), [0x7FC0, 0]);
+    }
+
+    #[test]
+    fn energies_keep_every_digit_and_show_completed_units() {
+        let wh = Energy::from_wh(9_007_199_254_740_993); // 2^53 + 1: no f64
+        let codec = Codec::plain(RegisterType::U64);
+        let words = codec.encode(Value::Energy(wh)).unwrap();
+        assert_eq!(codec.decode(words.as_slice(), Kind::Energy), Ok(Value::Energy(wh)));
+        let kwh = Codec { scale: 1000.0, ..Codec::plain(RegisterType::U32) };
+        assert_eq!(kwh.encode(Value::Energy(Energy::from_wh(1_999))).unwrap().as_slice(), [0, 1]);
+        assert_eq!(kwh.decode(&[0, 7], Kind::Energy), Ok(Value::Energy(Energy::from_wh(7_000))));
+        let megajoule = Codec { scale: 1e6 / 3600.0, ..Codec::plain(RegisterType::U32) };
+        assert_eq!(megajoule.decode(&[0, 36], Kind::Energy), Ok(Value::Energy(Energy::from_wh(10_000))));
+    }
+
+    fn any_type() -> impl Strategy<Value = RegisterType> {
+        prop::sample::select(RegisterType::TABLE.iter().map(|row| row.0).collect::<Vec<_>>())
+    }
+
+    fn any_order() -> impl Strategy<Value = WordOrder> {
+        prop::sample::select(WordOrder::TABLE.iter().map(|row| row.0).collect::<Vec<_>>())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn whatever_decodes_encodes_to_the_same_registers(
+            kind in any_type(), order in any_order(), words in prop::array::uniform4(any::<u16>()),
+            scale in prop::sample::select(vec![1.0, 0.1, 0.01, 10.0, -1.0]),
+        ) {
+            let width = usize::from(kind.width());
+            let codec = codec(kind, order, scale);
+            // A Number is an f64: 64-bit whole numbers have more digits than that.
+            if !matches!(kind, RegisterType::U64 | RegisterType::S64 | RegisterType::F64)
+                && let Ok(value) = codec.decode(&words[..width], Kind::Number)
+            {
+                let back = codec.encode(value);
+                let same = back.map(|back| back.as_slice() == &words[..width]);
+                // -0.0 and 0.0 are one number, and scaling may round the last bit of a float.
+                prop_assert!(same == Ok(true) || kind == RegisterType::F32, "{codec:?} {words:?} {back:?}");
+            }
+        }
+
+        #[test]
+        fn counts_survive_any_type_wide_enough(order in any_order(), count in any::<u64>(), by in 1u32..5000) {
+            let codec = Codec { scale: f64::from(by), ..codec(RegisterType::U64, order, 1.0) };
+            let wh = Energy::from_wh(count);
+            let words = codec.encode(Value::Energy(wh)).unwrap();
+            let whole = Energy::from_wh(count / u64::from(by) * u64::from(by));
+            prop_assert_eq!(codec.decode(words.as_slice(), Kind::Energy), Ok(Value::Energy(whole)));
+        }
+
+        #[test]
+        fn nothing_panics(
+            kind in any_type(), order in any_order(), words in prop::collection::vec(any::<u16>(), 0..6),
+            scale in any::<f64>(), offset in any::<f64>(), number in any::<f64>(), count in any::<u64>(),
+        ) {
+            let codec = Codec { scale, offset, ..codec(kind, order, 1.0) };
+            for as_kind in [Kind::Bool, Kind::Number, Kind::Unsigned, Kind::State, Kind::Energy] {
+                let _ = codec.decode(&words, as_kind);
+            }
+            let _ = codec.encode(Value::Energy(Energy::from_wh(count)));
+            if let Some(value) = Value::number(number) {
+                let _ = codec.encode(value);
+            }
+        }
+    }
+}
