@@ -1,1 +1,3 @@
 //! The shell: clock, wiring, supervision, shutdown. The only room that reads a clock.
+
+pub mod clock;
