@@ -160,6 +160,8 @@ roles! {
         SiteAlarms = "site_alarms", Unsigned, Plain;
         /// Efficiency believed.
         Efficiency = "efficiency", Number, Plain;
+        /// Heat asked now by whoever is followed; absent when nobody is.
+        HeatAsked = "heat_asked", Number, Power;
     }
 }
 
