@@ -6,3 +6,5 @@
 
 pub mod noise;
 pub mod plant;
+
+pub mod broker;
