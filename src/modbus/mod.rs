@@ -1,1 +1,13 @@
-//! Modbus both ways: a pure half (registers, read plan) and an I/O half (client, server).
+//! Modbus both ways: a pure half (frames, PDUs, the served address table, the read plan) and an I/O half (server,
+//! client). Modbus TCP only; the wire is that of "MODBUS Application Protocol V1.1b3" and "MODBUS Messaging on TCP/IP
+//! Implementation Guide V1.0b".
+
+mod address;
+mod mbap;
+mod pdu;
+mod reply;
+pub mod server;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
