@@ -8,3 +8,12 @@ pub mod noise;
 pub mod plant;
 
 pub mod broker;
+pub mod heater;
+pub mod meter;
+
+mod link;
+mod wait;
+#[cfg(test)]
+mod testing;
+
+pub use link::BrokerAddress;
