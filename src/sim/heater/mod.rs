@@ -109,15 +109,4 @@ fn hear(logic: &mut HeaterLogic, message: &[u8], now: Mono) -> Option<payload::A
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bad_command_is_answered_when_it_can_be_and_changes_nothing() {
-        let mut logic = HeaterLogic::new("r", HeaterOptions::rated(Watts::from_kw(30.0)), Mono::START);
-        let ack = hear(&mut logic, br#"{"v":1,"cmd_id":"x","seq":9}"#, Mono::START).unwrap();
-        assert_eq!((ack.result, ack.seq, ack.valid_for_s), (payload::Outcome::Rejected, 9, 0.0));
-        assert_eq!(hear(&mut logic, b"\x00garbage", Mono::START), None);
-        assert_eq!(logic.cap(), Watts::from_kw(7.5));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The meter over real sockets.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,8 +10,9 @@ use tokio_modbus::{ExceptionCode, Slave};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::sim::heater::HeaterSim;
 use crate::sim::noise::Noise;
-use crate::sim::testing::{FastTime, soon};
+use crate::sim::testing::{FastTime, Site, soon};
 
 /// A meter whose broker is not there.
 async fn alone(stop: &CancellationToken) -> SocketAddr {
@@ -113,4 +115,30 @@ fn only_telemetry_with_a_finite_power_is_heard() {
         assert_eq!(hear(prefix, topic, bad), None);
     }
     assert_eq!(hear(prefix, "heatgate/v1/demo/heaters/rack-a/status", br#"{"power_w":1}"#), None);
+}
+
+#[tokio::test]
+async fn what_a_heater_draws_arrives_as_heat() {
+    let site = Site::start().await;
+    let time = FastTime::start();
+    let meter = MeterSim::new("demo", "hall-meter", site.address.clone()).bind("127.0.0.1:0").await.unwrap();
+    let address = meter.local_addr().unwrap();
+    tokio::spawn(meter.run(time.clone(), site.stop.clone()));
+    let heater = HeaterSim::new("demo", "rack-a", site.address.clone());
+    tokio::spawn(heater.run(time, site.stop.clone()));
+    let mut master = tcp::connect_slave(address, Slave(1)).await.unwrap();
+    soon(async {
+        loop {
+            let words = master.read_input_registers(0, 10).await.unwrap().unwrap();
+            let kw = f32::from_bits(u32::from(words[0]) << 16 | u32::from(words[1]));
+            let wh = u32::from(words[8]) << 16 | u32::from(words[9]);
+            // Idle power of 7.5 kW becomes 6.6 kW, after some minutes.
+            assert!(kw < 7.0, "{kw}");
+            if kw > 3.0 && wh > 100 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
