@@ -17,6 +17,7 @@ pub mod telemetry;
 pub mod ports;
 
 // files to model: pure over file contents
+pub mod written;
 pub mod config;
 pub mod mapping;
 

@@ -1,0 +1,353 @@
+//! Addresses as written, served or polled: where a value stands and how. Base, order and unit are explicit, in the file's
+//! head or at the address.
+
+use super::written::FileDefaults;
+use crate::plant::{Codec, ObjectKind, Offline, RegisterType, Table as DataTable, WordOrder};
+use crate::point::Kind;
+use crate::units::Unit;
+use crate::written::{At, Findings, Item, Place, Read, Table, did_you_mean};
+
+/// Where a value stands: a Modbus address, a BACnet object, or both.
+#[derive(Debug)]
+pub struct FaceWritten {
+    pub modbus: Option<ModbusWritten>,
+    pub bacnet: Option<BacnetWritten>,
+}
+
+/// A Modbus address and the type there.
+#[derive(Debug)]
+pub struct ModbusWritten {
+    pub table: DataTable,
+    /// Protocol address, from 0.
+    pub address: At<u16>,
+    /// `None` for bits.
+    pub codec: Option<Codec>,
+    pub unit: Option<At<Unit>>,
+
+    pub offline: Offline,
+}
+
+/// A BACnet object.
+#[derive(Debug)]
+pub struct BacnetWritten {
+    pub kind: ObjectKind,
+    pub instance: u32,
+    pub place: Place,
+    pub unit: Option<At<Unit>>,
+    pub cov_increment: Option<At<f64>>,
+    pub object_name: Option<At<String>>,
+    pub alarm: bool,
+}
+
+const TABLES: [(DataTable, &str); 4] = [
+    (DataTable::Coil, "coil"),
+    (DataTable::Discrete, "discrete"),
+    (DataTable::Input, "input"),
+    (DataTable::Holding, "holding"),
+];
+
+const OFFLINE: &[(Offline, &str)] =
+    &[(Offline::Hold, "hold"), (Offline::Sentinel, "sentinel"), (Offline::Exception, "exception")];
+
+/// The spelling of a data table.
+pub const fn table_word(table: DataTable) -> &'static str {
+    match table {
+        DataTable::Coil => "coil",
+        DataTable::Discrete => "discrete",
+        DataTable::Input => "input",
+        DataTable::Holding => "holding",
+    }
+}
+
+/// An address base: 0, 1, or what a manual prints for the first address of a table.
+pub fn base(item: &Item<'_>, f: &mut Findings) -> Option<u32> {
+    const BASES: [i128; 7] = [0, 1, 10_001, 30_001, 40_001, 300_001, 400_001];
+    match item.as_whole() {
+        Some(base) if BASES.contains(&base) => u32::try_from(base).ok(),
+        _ => {
+            let help = "0 where addresses count from 0, 1 where the manual counts from 1, 40001 where it prints 4xxxx";
+            item.wrong("0, 1, 10001, 30001, 40001, 300001 or 400001", help, f);
+            None
+        }
+    }
+}
+
+impl FaceWritten {
+    /// A member of `bms = ...`.
+    pub fn read_served(item: &Item<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
+        let mut t = item.table(f)?;
+        let unit: Option<At<Unit>> = t.opt("unit", f);
+        let offline = t.word("offline", OFFLINE, f);
+        let modbus = ModbusWritten::read(&mut t, file, f).map(|mut modbus| {
+            modbus.unit.clone_from(&unit);
+            modbus.offline = offline.map(|at| at.value).unwrap_or_default();
+            modbus
+        });
+        let bacnet = BacnetWritten::read(&mut t, unit, f);
+        let nothing =
+            modbus.is_none() && bacnet.is_none() && !TABLES.iter().any(|row| t.has(row.1)) && !t.has("bacnet");
+        if nothing {
+            t.missing("holding", "or input, coil, discrete, bacnet: where the BMS finds the point", f);
+        }
+        t.finish(f);
+        Some(Self { modbus, bacnet })
+    }
+
+    /// The rest of `source = { device = ..., ... }`.
+    pub fn read_polled(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
+        let unit = t.opt("unit", f);
+        let nothing = !TABLES.iter().any(|row| t.has(row.1));
+        if nothing {
+            t.missing("input", "or holding, coil, discrete: where the device has the value", f);
+        }
+        let modbus = ModbusWritten { unit, ..ModbusWritten::read(t, file, f)? };
+        Some(Self { modbus: Some(modbus), bacnet: None })
+    }
+}
+
+impl ModbusWritten {
+    fn read(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
+        let mut found = None;
+        for (table, key) in TABLES {
+            if let Some(number) = t.opt::<u32>(key, f) {
+                if found.is_some() {
+                    let help = "one address each: bms = [{ holding = 4, ... }, { coil = 0 }]";
+                    f.error("two-addresses", &number.place, format!("`{key}` is a second address"), help);
+                } else {
+                    found = Some((table, number));
+                }
+            }
+        }
+        let at_address = t.item("base").map(|item| (base(&item, f), item.place()));
+        let bits = matches!(found, Some((DataTable::Coil | DataTable::Discrete, _)));
+        let number = NumberWritten::read(t, f);
+        let (table, written) = found?;
+        let base = match at_address {
+            Some((base, _)) => base?,
+            None => file.base.or_else(|| {
+                t.missing(
+                    "base",
+                    "0 or 1 (or address_base at the head of the file): does the first address count as 0 or 1?",
+                    f,
+                );
+                None
+            })?,
+        };
+        let address = protocol_address(table, &written, base, f)?;
+        let codec = if bits {
+            number.refuse_for_bits(f);
+            None
+        } else {
+            Some(number.codec(t, file, address, &written.place, f)?)
+        };
+        Some(Self {
+            table,
+            address: At { value: address, place: written.place },
+            codec,
+            unit: None,
+            offline: Offline::default(),
+        })
+    }
+}
+
+fn protocol_address(table: DataTable, written: &At<u32>, base: u32, f: &mut Findings) -> Option<u16> {
+    let number = written.value;
+    let address = number.checked_sub(base).and_then(|address| u16::try_from(address).ok());
+    let Some(address) = address else {
+        let message = format!("{} {number} with base {base} is no address", table_word(table));
+        f.error("out-of-range", &written.place, message, format!("from {base} to {}", base + 65_535));
+        return None;
+    };
+    let prefix = match table {
+        DataTable::Coil => 0,
+        DataTable::Discrete => 10_001,
+        DataTable::Input => 30_001,
+        DataTable::Holding => 40_001,
+    };
+    if base == 1 && prefix != 0 && (prefix..prefix + 9_999).contains(&number) {
+        let message = format!("{} {number} with base 1 is protocol address {address}", table_word(table));
+        let help = format!("if the manual prints {prefix} for the first one, write base = {prefix}");
+        f.warning("base-looks-wrong", &written.place, message, help);
+    }
+    Some(address)
+}
+
+/// Type, order, scaling and sentinels, as written.
+struct NumberWritten {
+    kind: Option<At<RegisterType>>,
+    has_kind: bool,
+    order: Option<At<WordOrder>>,
+    has_order: bool,
+    scale: Option<At<f64>>,
+    offset: Option<At<f64>>,
+    two_point: Option<At<Line>>,
+    sentinels: Option<At<Vec<At<u64>>>>,
+}
+
+/// A line through two points, as scale and offset.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    scale: f64,
+    offset: f64,
+}
+
+impl NumberWritten {
+    fn read(t: &mut Table<'_>, f: &mut Findings) -> Self {
+        Self {
+            has_kind: t.has("type"),
+            kind: t.word("type", RegisterType::TABLE, f),
+            has_order: t.has("order"),
+            order: t.word("order", WordOrder::TABLE, f),
+            scale: t.opt("scale", f),
+            offset: t.opt("offset", f),
+            two_point: t.opt("two_point", f),
+            sentinels: t.opt("sentinels", f),
+        }
+    }
+
+    fn refuse_for_bits(&self, f: &mut Findings) {
+        let places = [
+            self.kind.as_ref().map(|at| &at.place),
+            self.order.as_ref().map(|at| &at.place),
+            self.scale.as_ref().map(|at| &at.place),
+            self.offset.as_ref().map(|at| &at.place),
+            self.two_point.as_ref().map(|at| &at.place),
+            self.sentinels.as_ref().map(|at| &at.place),
+        ];
+        for place in places.into_iter().flatten() {
+            f.error("bit-has-no-number", place, "a bit has no type, order, scaling or sentinel", "leave it out");
+        }
+    }
+
+    fn codec(self, t: &Table<'_>, file: FileDefaults, address: u16, at: &Place, f: &mut Findings) -> Option<Codec> {
+        if !self.has_kind {
+            t.missing("type", "u16, s16, u32, s32, u64, s64, f32 or f64", f);
+        }
+        let kind = self.kind?.value;
+        let order = match self.order.map(|at| at.value).or(file.order) {
+            Some(order) => order,
+            None if kind.width() == 1 => WordOrder::Abcd,
+            None => {
+                if !self.has_order {
+                    let help = "ABCD, CDAB, BADC or DCBA (or word_order at the head of the file)";
+                    t.missing("order", help, f);
+                }
+                return None;
+            }
+        };
+        if u32::from(address) + u32::from(kind.width()) > 65_536 {
+            let message = format!("{} at {address} ends beyond the last register", kind.as_str());
+            f.error("out-of-range", at, message, "the last protocol address is 65535");
+            return None;
+        }
+        let line = match (self.two_point, &self.scale, &self.offset) {
+            (Some(line), None, None) => line.value,
+            (Some(line), ..) => {
+                let help = "two points say both: leave out `scale` and `offset`";
+                f.error("two-scalings", &line.place, "scaled twice", help);
+                line.value
+            }
+            (None, scale, offset) => Line {
+                scale: scale.as_ref().map_or(1.0, |at| at.value),
+                offset: offset.as_ref().map_or(0.0, |at| at.value),
+            },
+        };
+        if let Some(scale) = self.scale.filter(|at| at.value == 0.0) {
+            f.error("out-of-range", &scale.place, "a scale of 0 makes every value 0", "leave it out for 1");
+            return None;
+        }
+        let widest = u64::MAX >> (64 - 16 * u32::from(kind.width()));
+        let sentinels = self.sentinels.map(|at| at.value).unwrap_or_default();
+        for sentinel in sentinels.iter().filter(|s| s.value > widest) {
+            let message = format!("{} has no bit pattern {:#X}", kind.as_str(), sentinel.value);
+            let help = format!("raw registers as one unsigned number, at most {widest:#X}");
+            f.error("out-of-range", &sentinel.place, message, help);
+        }
+        let sentinels = sentinels.into_iter().map(|s| s.value).collect();
+        Some(Codec { kind, order, scale: line.scale, offset: line.offset, sentinels })
+    }
+}
+
+impl Read for Line {
+    fn read(item: &Item<'_>, f: &mut Findings) -> Option<Self> {
+        let help = "write [[raw, value], [raw, value]], such as [[4000, 0], [20000, 150]]";
+        let [first, second] = <[Item<'_>; 2]>::try_from(item.items()).ok().or_else(|| {
+            item.wrong("two points", help, f);
+            None
+        })?;
+        let first = <(f64, f64)>::read(&first, f);
+        let ((x1, y1), (x2, y2)) = first.zip(<(f64, f64)>::read(&second, f))?;
+        let scale = (y2 - y1) / (x2 - x1);
+        if !scale.is_finite() || scale == 0.0 {
+            f.error("bad-scaling", &item.place(), "the two points give no line", help);
+            return None;
+        }
+        Some(Self { scale, offset: y1 - x1 * scale })
+    }
+}
+
+impl BacnetWritten {
+    fn read(t: &mut Table<'_>, unit: Option<At<Unit>>, f: &mut Findings) -> Option<Self> {
+        let cov_increment = t.opt("cov_increment", f);
+        let object_name = t.opt("object_name", f);
+        let alarm = t.opt("alarm", f).is_some_and(|at| at.value);
+        let object: At<Object> = t.opt("bacnet", f)?;
+        let Object(kind, instance) = object.value;
+        Some(Self { kind, instance, place: object.place, unit, cov_increment, object_name, alarm })
+    }
+}
+
+/// "analog-value:1"
+#[derive(Debug, Clone, Copy)]
+struct Object(ObjectKind, u32);
+
+/// 2^22 - 1 is the wildcard (ASHRAE 135, 20.2.14).
+pub const LAST_INSTANCE: u32 = 4_194_302;
+
+impl Read for Object {
+    fn read(item: &Item<'_>, f: &mut Findings) -> Option<Self> {
+        let text = String::read(item, f)?;
+        let (word, number) = text.split_once(':').unwrap_or((&text, ""));
+        let kind = ObjectKind::parse(word);
+        if kind.is_none() {
+            let help = did_you_mean(word, ObjectKind::TABLE.iter().map(|row| row.2));
+            f.error("unknown-word", &item.place(), format!("`{word}` is no object type"), help);
+        }
+        let instance = number.parse::<u32>().ok().filter(|n| *n <= LAST_INSTANCE);
+        if instance.is_none() {
+            let message = format!("`{text}` has no instance");
+            f.error("out-of-range", &item.place(), message, "write it like \"analog-value:1\", 0 to 4194302");
+        }
+        kind.zip(instance).map(|(kind, instance)| Self(kind, instance))
+    }
+}
+
+/// Whether a value of this kind can stand in this table.
+pub const fn table_fits(kind: Kind, table: DataTable) -> bool {
+    match table {
+        DataTable::Coil | DataTable::Discrete => matches!(kind, Kind::Bool),
+        DataTable::Input | DataTable::Holding => true,
+    }
+}
+
+/// The object types that can show a value of this kind. REAL is a 32-bit float, so energies go out as accumulator or
+/// large analog value.
+pub const fn objects_for(kind: Kind) -> &'static [ObjectKind] {
+    use ObjectKind as O;
+    match kind {
+        Kind::Bool => &[O::BinaryInput, O::BinaryOutput, O::BinaryValue],
+        Kind::Number => &[O::AnalogInput, O::AnalogOutput, O::AnalogValue, O::LargeAnalogValue],
+        Kind::Unsigned => &[O::PositiveIntegerValue, O::IntegerValue, O::Accumulator],
+        Kind::State => &[O::MultiStateInput, O::MultiStateValue],
+        Kind::Energy => &[O::Accumulator, O::LargeAnalogValue],
+    }
+}
+
+/// A codec in the point's unit: what stands there is in `shown`.
+pub fn in_unit(codec: &Codec, shown: Unit, unit: Unit) -> Option<Codec> {
+    let factor = shown.convert(1.0, unit)?;
+    let mut codec = codec.clone();
+    codec.scale *= factor;
+    codec.offset *= factor;
+    Some(codec)
+}
