@@ -5,20 +5,32 @@ use crate::point::{PointKey, Priority, Value};
 use crate::time::Utc;
 
 /// The memory of one energy counter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SavedCounter {
-    /// `meter/{name}` or `heater/{name}`.
+    /// `meter/{name}`, `heater/{name}`, or `zone/{name}/heat` and `zone/{name}/electrical` for a zone's sums.
     pub name: String,
     /// Counts how often the memory was lost and begun anew, from 1.
     pub epoch: u32,
-    /// Total published, Wh: never decreases within an epoch or across epochs.
+    /// Total shown, Wh: never decreases within an epoch.
     pub total_wh: u64,
+    /// Nothing above this is shown before a later checkpoint is durable, Wh.
+    pub ceiling_wh: u64,
+    /// Energy that is known to have flowed, Wh, at `raw_wh`; the total waits for it where it stands above.
+    pub flowed_wh: u64,
     /// The device's register at that time, Wh; `None` before its first answer or when the total is an estimate.
     pub raw_wh: Option<u64>,
     /// Part of the total that was estimated, Wh.
     pub estimated_wh: u64,
     /// When the register was read.
     pub at: Utc,
+    /// Intervals closed so far.
+    pub intervals: u64,
+    /// Start of the interval that is open; `None` before the first.
+    pub interval_start: Option<Utc>,
+    /// Total at that start, Wh.
+    pub interval_start_wh: u64,
+    /// Estimated part of the total at that start, Wh.
+    pub interval_start_estimated_wh: u64,
 }
 
 /// A closed interval of a counter, to be billed.
