@@ -70,8 +70,9 @@ const RULES: &[Rule] = rules! {
     "durable": ["units", "time", "point", "decision"], ["CLOCKS", "OUTSIDE"];
     "telemetry": [], ["CLOCKS", "tokio", "net", "fs"];
     "ports": ["VOCABULARY", "telemetry"], ["CLOCKS", "net", "fs"];
-    "mapping": ["VOCABULARY"], ["CLOCKS", "OUTSIDE"];
-    "config": ["VOCABULARY"], ["CLOCKS", "tokio", "fs", "tracing"];
+    "written": ["units", "diagnostic"], ["CLOCKS", "OUTSIDE", "PROTOCOLS"];
+    "mapping": ["VOCABULARY", "written"], ["CLOCKS", "OUTSIDE"];
+    "config": ["VOCABULARY", "written"], ["CLOCKS", "tokio", "fs", "tracing"];
     "control": ["VOCABULARY"], ["CLOCKS", "OUTSIDE", "PROTOCOLS"];
     "meter": ["VOCABULARY"], ["CLOCKS", "OUTSIDE", "PROTOCOLS"];
     "engine": ["VOCABULARY", "mapping", "control", "meter"], ["CLOCKS", "OUTSIDE"];
