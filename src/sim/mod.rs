@@ -7,6 +7,7 @@
 pub mod noise;
 pub mod plant;
 
+pub mod bms;
 pub mod broker;
 pub mod heater;
 pub mod meter;

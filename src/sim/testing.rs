@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerAddress, broker};
@@ -27,6 +28,8 @@ impl FastTime {
         let weak = Arc::downgrade(&time);
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(Self::STEP) / Self::SPEED);
+            // A machine that stalls stalls the site too: it does not jump.
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
                 let Some(time) = weak.upgrade() else { return };
