@@ -3,8 +3,11 @@
 //! Implementation Guide V1.0b".
 
 mod address;
+pub mod client;
 mod mbap;
 mod pdu;
+pub mod plan;
+mod readings;
 mod reply;
 pub mod server;
 #[cfg(test)]

@@ -8,12 +8,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
-use crate::plant::{Codec, Commandable, Offline, Plant, PointDef, RegisterFace, RegisterType, Source, Table};
+use crate::gateway::clock::SystemClock;
+use crate::plant::{
+    Codec, Commandable, Device, DeviceId, DevicePoint, Link, Offline, Plant, PointDef, RegisterFace, RegisterType,
+    Source, Table,
+};
 use crate::point::{Image, Kind, PointId, PointKey, Reading, Value};
-use crate::ports::{Ports, Requests, Submission};
+use crate::ports::{Batch, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request};
 use crate::telemetry::Metrics;
-use crate::time::{Now, TimeSource};
+use crate::time::{Now, Timeout};
 use crate::units::Unit;
 
 pub const REQUEST: PointId = PointId(0);
@@ -119,25 +123,61 @@ pub fn plant() -> Plant {
     plant
 }
 
-/// Time that stands still; waiting is wall time divided by the speed.
-struct Clock {
-    speed: u32,
+/// A plant with one polled device (id 0) at a port of this machine. Its points are numbers 0.. in this order, then the
+/// link's.
+pub fn polled(port: u16, reads: &[(Table, u16, RegisterType)]) -> Plant {
+    let mut plant = Plant::default();
+    add_device(&mut plant, "127.0.0.1", port, 1, reads);
+    plant
 }
 
-impl TimeSource for Clock {
-    fn now(&self) -> Now {
-        Now::default()
+/// Add a device to a plant; the ids of its points, the link's last.
+pub fn add_device(
+    plant: &mut Plant,
+    host: &str,
+    port: u16,
+    unit: u8,
+    reads: &[(Table, u16, RegisterType)],
+) -> Vec<PointId> {
+    let id = DeviceId(u16::try_from(plant.devices.len()).unwrap());
+    let mut ids = Vec::new();
+    for _ in 0..=reads.len() {
+        let number = u32::try_from(plant.points.len()).unwrap();
+        let kind = if ids.len() == reads.len() { Kind::Bool } else { Kind::Number };
+        let mut added = point(number, &format!("device{}/p{number}", id.0), kind, None, None);
+        added.source = Source::Device(id);
+        plant.points.push(added);
+        ids.push(PointId(number));
     }
-
-    fn wall(&self, site: Duration) -> Duration {
-        site / self.speed
-    }
+    let points = reads
+        .iter()
+        .zip(&ids)
+        .map(|((table, address, kind), point)| DevicePoint {
+            point: *point,
+            table: *table,
+            address: *address,
+            codec: Codec::plain(*kind),
+        })
+        .collect();
+    plant.devices.push(Device {
+        id,
+        name: format!("device{}", id.0),
+        link: Link::ModbusTcp { host: host.to_owned(), port, unit },
+        poll: Duration::from_millis(20),
+        timeout: Timeout::millis(300),
+        max_registers: 125,
+        max_gap: 8,
+        points,
+        link_point: ids[reads.len()],
+    });
+    ids
 }
 
 /// The other ends of the ports.
 pub struct Rig {
     pub ports: Ports,
     pub image: watch::Sender<Arc<Image>>,
+    pub readings: mpsc::Receiver<Batch>,
     pub submissions: Option<mpsc::Receiver<Submission>>,
     pub log: Arc<Mutex<Vec<Request>>>,
 }
@@ -146,18 +186,18 @@ impl Rig {
     pub fn new(plant: &Plant) -> Self {
         let (image, images) = watch::channel(Arc::new(Image::empty(plant.points.len(), Now::default())));
         let (_, desired) = watch::channel(Arc::new(Desired::default()));
-        let (readings, _) = mpsc::channel(64);
+        let (readings_in, readings) = mpsc::channel(64);
         let (requests, submissions) = Requests::channel(8);
         let ports = Ports {
             image: images,
             desired,
-            readings,
+            readings: readings_in,
             requests,
-            time: Arc::new(Clock { speed: 1 }),
+            time: Arc::new(SystemClock::new(1.0).unwrap()),
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),
         };
-        Self { ports, image, submissions: Some(submissions), log: Arc::default() }
+        Self { ports, image, readings, submissions: Some(submissions), log: Arc::default() }
     }
 
     /// Publish an image in which these points have these readings.

@@ -335,7 +335,6 @@ async fn a_stop_ends_the_server_and_its_connections() {
     site.rig.ports.stop.cancel();
     timeout(BOUND, site.task).await.expect("it ends").unwrap().unwrap();
     assert!(rest(&mut stream).await.is_empty());
-    assert!(Server::bind(Settings { listen: site.addr, ..settings() }, Arc::new(plant())).is_ok(), "the port is free");
 }
 
 /// What a whole frame may ask of the engine, said a second time and more plainly than the server does: each written
@@ -395,7 +394,7 @@ fn garbage_neither_stops_it_nor_writes_what_was_not_meant() {
     let mutation = (0usize..4, any::<prop::sample::Index>(), any::<u8>());
     let case =
         (prop::sample::select(seeds), prop::collection::vec(mutation, 0..4), prop::collection::vec(any::<u8>(), 0..20));
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(2000));
     let outcome = runner.run(&case, |(mut bytes, mutations, tail)| {
         for (kind, at, byte) in mutations {
             match kind {
