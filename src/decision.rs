@@ -349,6 +349,13 @@ pub enum Reason {
         /// Of this total.
         total: Watts,
     },
+    /// An electrical limit expired or can no longer be read: its last value stays in force until it is written again.
+    LimitKept {
+        /// The limit.
+        limit: Watts,
+    },
+    /// Power is not raised while this is so, in words.
+    NotRaised(&'static str),
     /// The gateway only observes: nothing is sent.
     Observing,
     /// The gateway is going down and releases what it commanded.
@@ -393,6 +400,10 @@ impl fmt::Display for Reason {
             Self::LossPolicy(step) => write!(f, "the BMS is lost: {step}"),
             Self::HeaterOut { heater, why } => write!(f, "heater {} takes no part: {why}", heater.0),
             Self::Share { of, total } => write!(f, "share {:.1} kW of {:.1} kW", of.kw(), total.kw()),
+            Self::LimitKept { limit } => {
+                write!(f, "the electrical limit {:.1} kW is no longer confirmed and stays in force", limit.kw())
+            }
+            Self::NotRaised(why) => write!(f, "power is not raised: {why}"),
             Self::Observing => f.write_str("observing only"),
             Self::Released => f.write_str("released: the gateway is going down"),
         }

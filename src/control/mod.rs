@@ -1,1 +1,163 @@
 //! The control law: one frozen image and the time in, one decision with reasons out. Pure.
+//!
+//! From request to cap, each step in its file: `demand` (what is asked), feed-forward by `efficiency`, `limits` (what is
+//! allowed), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
+//! (is the building alive), `heater` (are the controllers), `safety` (the latch), `delivery` (does heat arrive), `report`
+//! (what is said of it). `zone` ties them together; `inputs` is the only door to the image.
+//!
+//! Efficiency is believed, not estimated: it is the constant of the mapping, and so the law is a feed-forward; a heat
+//! meter serves the alarms and the backup call only. There is no staging of heaters, and no season: summer is a matter of
+//! the request.
+//!
+//! Decided here, because it is asked of all of it:
+//! - *Nothing missing raises power.* A temperature that is gone keeps its last effect, an electrical limit stays in force,
+//!   a safety input or limit that cannot be read holds power where it is, a lost building never gets more than it had.
+//! - *Safety* commands a cap of 0 W, a ramp of 0 (as fast as it can) and a fallback of 0 W to every heater: controllers
+//!   clamp that to what they can do, and say so.
+
+mod allocation;
+mod delivery;
+mod demand;
+mod efficiency;
+mod heater;
+mod inputs;
+mod limits;
+mod loss;
+mod mode;
+mod ramp;
+mod report;
+mod safety;
+mod send;
+mod zone;
+
+#[cfg(test)]
+mod tests;
+
+pub use safety::RearmRefusal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decision::{Command, Decision, Desired, SafetyLatch};
+use crate::plant::{Plant, ZoneId};
+use crate::point::Image;
+use crate::time::Now;
+
+use inputs::Inputs;
+use mode::Mode;
+use zone::ZoneControl;
+
+/// How control is run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Decide, but command nothing.
+    pub observe: bool,
+    /// Heaters, meters and polled devices may be this many times slower, where site time runs faster than they do (>= 1).
+    pub liveness: f64,
+    /// The same for the building's side.
+    pub bms_liveness: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { observe: false, liveness: 1.0, bms_liveness: 1.0 }
+    }
+}
+
+/// The controller of all zones.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    plant: Arc<Plant>,
+    settings: Settings,
+    /// In the plant's order.
+    zones: Vec<ZoneControl>,
+    /// The last decision; what the release keeps of it.
+    last: Vec<crate::decision::ZoneDecision>,
+}
+
+impl Controller {
+    /// A controller after a start: fail-safe caps until somebody asks. `latches` are those that survived, by zone name;
+    /// a latch of a zone that the plant no longer has is dropped.
+    pub fn new(plant: Arc<Plant>, settings: Settings, now: Now, latches: Vec<(String, SafetyLatch)>) -> Self {
+        let mode = |name: &str| {
+            let latch = latches.iter().find(|(zone, _)| zone == name).map(|(_, latch)| latch.clone());
+            latch.map_or(Mode::Init { boot: true }, Mode::Safety)
+        };
+        let zones = plant.zones.iter().map(|zone| ZoneControl::new(&plant, zone, mode(&zone.name), now.mono)).collect();
+        Self { plant, settings, zones, last: Vec::new() }
+    }
+
+    /// One step: every 10 s of site time, and at once when a request, a limit, an alarm input, a heater's state or a link
+    /// changes.
+    pub fn step(&mut self, now: Now, image: &Image) -> Decision {
+        let plant = Arc::clone(&self.plant);
+        let inputs = Inputs { plant: &plant, image, now, liveness: self.settings.liveness };
+        self.last = plant
+            .zones
+            .iter()
+            .zip(&mut self.zones)
+            .map(|(zone, control)| control.step(zone, &inputs, &self.settings))
+            .collect();
+        self.decision()
+    }
+
+    /// Re-arm a zone's latched safety; for a person on the spot. It then waits for a good request like after a start, and
+    /// ramps up from nothing.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is latched, the input is still active, or it cannot be read.
+    pub fn rearm(&mut self, zone: ZoneId, now: Now, image: &Image) -> Result<(), RearmRefusal> {
+        let plant = Arc::clone(&self.plant);
+        let inputs = Inputs { plant: &plant, image, now, liveness: self.settings.liveness };
+        let (Some(zone), Some(control)) = (plant.zone(zone), self.zones.get_mut(usize::from(zone.0))) else {
+            return Err(RearmRefusal::UnknownZone);
+        };
+        safety::may_rearm(control.mode.latch(), safety::signals(zone, &inputs))?;
+        control.mode = Mode::Init { boot: false };
+        Ok(())
+    }
+
+    /// The release when the gateway goes down: each heater to its own fallback (never above what it had), with a short
+    /// lease. What safety stopped stays stopped.
+    pub fn shutdown(&mut self, now: Now) -> Decision {
+        for control in &mut self.zones {
+            control.release(&self.plant, now, !self.settings.observe);
+        }
+        for (zone, control) in self.last.iter_mut().zip(&self.zones) {
+            zone.cap = control.heaters.iter().map(|(_, heater)| heater.cap).sum();
+            zone.reasons.push(crate::decision::Reason::Released);
+        }
+        self.decision()
+    }
+
+    /// Whether power is on its way. A quicker tick than the ordinary one is allowed then, and gains little: steps up stay
+    /// 20 s apart, and steps down 10 s.
+    pub fn ramping(&self) -> bool {
+        self.zones.iter().any(|zone| zone.moving)
+    }
+
+    fn decision(&self) -> Decision {
+        let mut commands: Vec<Option<Command>> = vec![None; self.plant.heaters.len()];
+        if !self.settings.observe {
+            for (id, heater) in self.zones.iter().flat_map(|zone| &zone.heaters) {
+                if let Some(place) = commands.get_mut(usize::from(id.0)) {
+                    place.clone_from(&heater.command);
+                }
+            }
+        }
+        Decision {
+            zones: self.last.clone(),
+            desired: Arc::new(Desired { commands }),
+            latches: self.zones.iter().map(|zone| zone.mode.latch().cloned()).collect(),
+        }
+    }
+}
+
+/// A duration made longer for parties that run slower than site time; a factor that makes no sense counts as 1.
+fn stretch(duration: Duration, by: f64) -> Duration {
+    if by <= 1.0 || !by.is_finite() {
+        return duration;
+    }
+    Duration::try_from_secs_f64(duration.as_secs_f64() * by).unwrap_or(Duration::MAX)
+}
