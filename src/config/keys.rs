@@ -1,0 +1,82 @@
+//! The gateway's settings: every key with its shape and default, in one table.
+
+/// What a setting holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A text.
+    Text,
+    /// Yes or no.
+    Flag,
+    /// A whole number, both ends included.
+    Whole(i64, i64),
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its table; empty at the top of the file.
+    pub section: &'static str,
+    /// Its name in there.
+    pub name: &'static str,
+    /// What it holds.
+    pub shape: Shape,
+    /// What it is when nobody says; `None`: there is none, and `Config` says what then.
+    pub default: Option<&'static str>,
+}
+
+impl Key {
+    /// `mqtt.url`
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
+    }
+
+    /// `HEATGATE__MQTT__URL`
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{SEPARATOR}{}", self.path().replace('.', SEPARATOR).to_uppercase())
+    }
+}
+
+/// What environment variables start with.
+pub const PREFIX: &str = "HEATGATE";
+/// What stands between their parts.
+pub const SEPARATOR: &str = "__";
+
+/// The tables of the file.
+pub const SECTIONS: &[&str] = &["site", "mqtt", "modbus", "bacnet", "http", "control", "log"];
+
+const fn key(section: &'static str, name: &'static str, shape: Shape, default: Option<&'static str>) -> Key {
+    Key { section, name, shape, default }
+}
+
+/// Every setting.
+pub const KEYS: &[Key] = &[
+    key("", "state_dir", Shape::Text, Some("/var/lib/heatgate")),
+    key("", "mapping", Shape::Text, None),
+    key("site", "id", Shape::Text, None),
+    key("site", "name", Shape::Text, None),
+    key("mqtt", "url", Shape::Text, Some("mqtt://127.0.0.1:1883")),
+    key("mqtt", "client_id", Shape::Text, None),
+    key("mqtt", "username", Shape::Text, None),
+    key("mqtt", "password_file", Shape::Text, None),
+    key("mqtt", "keep_alive_s", Shape::Whole(5, 3600), Some("30")),
+    key("modbus", "listen", Shape::Text, Some("0.0.0.0:502")),
+    key("modbus", "unit_id", Shape::Whole(0, 255), Some("1")),
+    // Slots 1 to 8 are people's and safety's.
+    key("modbus", "write_priority", Shape::Whole(9, 16), Some("15")),
+    key("modbus", "max_connections", Shape::Whole(1, 1000), Some("32")),
+    key("modbus", "idle_timeout_s", Shape::Whole(10, 86_400), Some("300")),
+    key("bacnet", "enabled", Shape::Flag, Some("false")),
+    key("bacnet", "listen", Shape::Text, Some("0.0.0.0:47808")),
+    key("bacnet", "broadcast", Shape::Text, Some("255.255.255.255")),
+    key("bacnet", "instance", Shape::Whole(0, 4_194_302), None),
+    key("bacnet", "vendor_id", Shape::Whole(0, 65_535), Some("65535")),
+    key("bacnet", "vendor_name", Shape::Text, Some("heatgate")),
+    key("bacnet", "model", Shape::Text, Some("heatgate")),
+    key("bacnet", "name", Shape::Text, None),
+    key("bacnet", "location", Shape::Text, Some("")),
+    key("bacnet", "description", Shape::Text, Some("Gateway between heating computers and the building")),
+    key("http", "listen", Shape::Text, Some("127.0.0.1:8080")),
+    key("control", "observe", Shape::Flag, Some("false")),
+    key("log", "filter", Shape::Text, Some("info")),
+    key("log", "json", Shape::Flag, Some("false")),
+];
