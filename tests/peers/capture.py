@@ -1,0 +1,115 @@
+"""tshark over one short demo with mosquitto and pymodbus: not one malformed frame to or from our ports."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+from bms_face import MIRROR, PERCENT, Face
+from demo_site import Demo
+from harness import Failed, Process, Run, command, need, package_version, python_version, start, wait_until
+from mqtt_tools import Mosquitto, Subscriber, mosquitto_version
+
+SECONDS = 20
+
+
+def as_root(argv: list[str]) -> list[str]:
+    return argv if os.geteuid() == 0 else ["sudo", "-n", *argv]
+
+
+class Capture:
+    """dumpcap's packets of loopback in a file; the ports are asked for afterwards, when they are known."""
+
+    def __init__(self, run: Run):
+        self.file = run.scratch / "lo.pcapng"
+        self.file.touch()
+        self.file.chmod(0o666)
+        argv = as_root([need("tshark"), "-i", "lo", "-w", str(self.file), "-B", "64", "-q"])
+        self.process: Process = run.spawn("tshark", argv)
+        # It listens once it wrote its file's head; a first packet proves it, which the caller's own traffic brings.
+        wait_until(lambda: "Capturing on" in self.process.log.read_text(), 20.0, "tshark captures")
+
+    def end(self) -> str:
+        self.process.signal(signal.SIGINT)
+        self.process.wait_exit(20.0)
+        return self.process.log.read_text()
+
+
+def count(capture: Capture, decode: list[str], query: str) -> tuple[int, str]:
+    """Frames that fit a display filter, and the first of them as text. Each connection is reassembled from its start."""
+    argv = as_root([need("tshark"), "-r", str(capture.file), "-Y", query])
+    for rule in decode:
+        argv += ["-d", rule]
+    code, out, err = command(argv, bound=180.0)
+    if code != 0:
+        raise Failed(f"tshark -Y {query!r}: exit {code}: {err[-300:]}")
+    rows = [line for line in out.splitlines() if line.strip()]
+    return len(rows), "\n".join(rows[:5])
+
+
+def main(run: Run) -> None:
+    tshark = package_version("tshark")
+    capture = Capture(run)
+    broker = Mosquitto(run)
+    demo = Demo(run, "--for", f"{SECONDS}s", without="broker", outside={"broker": broker.address})
+    run.peer("tshark", tshark, "dissects every Modbus, MQTT and BACnet frame of a short demo: none is malformed")
+    run.peer("mosquitto", mosquitto_version(), "is the broker whose frames are dissected")
+    run.peer("pymodbus", python_version("pymodbus"), "is one more master whose frames are dissected")
+    heard = Subscriber(run, broker.address, "heatgate/v1/demo/#")
+    with Face(demo.modbus) as face:
+        while demo.process.running() and len(demo.events("minute")) < SECONDS - 4:
+            face.inputs(0, 100)
+            face.holding(MIRROR, 100)
+            face.client.read_coils(0, count=2, device_id=1)
+            face.client.read_discrete_inputs(0, count=11, device_id=1)
+            face.write(PERCENT, 1001)
+    bacnet = demo.addresses.get("bacnet")
+    if bacnet:
+        from bacnet_tools import talk
+
+        async def dialogue(client):
+            return [await client.read("analog-input", instance) for instance in (10, 12, 99)]
+
+        run.peer("bacpypes3", python_version("bacpypes3"), "is the BACnet client whose frames are dissected")
+        talk(demo.address("bacnet"), dialogue)
+    run.equal("the demo exits with 0", demo.process.wait_exit(60.0), 0)
+    run.check("mosquitto_sub heard the site", heard.count() > 10, f"{heard.count()} messages")
+    log = capture.end()
+    dropped = re.search(r"(\d+) packets? dropped", log)
+    run.check(
+        "tshark dropped no packet", dropped is None or dropped.group(1) == "0", dropped.group(0) if dropped else ""
+    )
+
+    ports = {"modbus": demo.modbus[1], "meter": demo.meter[1], "broker": broker.address[1]}
+    decode = [
+        f"tcp.port=={ports['modbus']},mbtcp",
+        f"tcp.port=={ports['meter']},mbtcp",
+        f"tcp.port=={ports['broker']},mqtt",
+    ]
+    kinds = [
+        ("Modbus", "mbtcp", f"tcp.port=={ports['modbus']}"),
+        ("meter's Modbus", "mbtcp", f"tcp.port=={ports['meter']}"),
+        ("MQTT", "mqtt", f"tcp.port=={ports['broker']}"),
+    ]
+    if bacnet:
+        port = demo.address("bacnet")[1]
+        decode.append(f"udp.port=={port},bvlc")
+        kinds.append(("BACnet", "bacapp", f"udp.port=={port}"))
+    for name, protocol, at in kinds:
+        seen, _ = count(capture, decode, f"{protocol} && {at}")
+        run.check(f"{name} frames were dissected", seen > (5 if protocol == "bacapp" else 50), seen)
+        bad, rows = count(capture, decode, f"({at}) && (_ws.malformed || _ws.expert.severity == error)")
+        run.check(f"no malformed {name} frame", bad == 0, rows if bad else f"0 of {seen}")
+    # The net must catch something, or its silence proves nothing: the same bytes under a wrong protocol.
+    wrong = [f"tcp.port=={ports['broker']},mbtcp", f"tcp.port=={ports['modbus']},mqtt"]
+    seen, _ = count(
+        capture,
+        wrong,
+        f"(tcp.port=={ports['broker']} && mbtcp) || (tcp.port=={ports['modbus']} && _ws.malformed) || (tcp.port=={ports['modbus']} && _ws.expert.severity == error)",
+    )
+    proper, _ = count(capture, decode, f"tcp.port=={ports['broker']} && mbtcp")
+    run.check("the same capture under wrong protocols does not pass", seen > 0 and proper == 0, f"{seen} frames")
+
+
+start(main)
