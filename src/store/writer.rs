@@ -1,0 +1,179 @@
+//! The writer: one thread owns the connection. Checkpoints that wait are committed together.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{StoreError, Unsent, outbox, rows};
+use crate::decision::SafetyLatch;
+use crate::durable::{Checkpoint, SavedInterval, SavedSlot};
+
+/// Jobs that may wait; whoever sends waits with them.
+const QUEUE: usize = 16;
+
+/// Intervals of failed checkpoints that are kept for the next one: 100 counters for a day and a half. Beyond it the
+/// oldest are dropped, and counted.
+const KEPT: usize = 16_384;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+enum Job {
+    Save(Box<Checkpoint>, Reply<u64>),
+    Unsent(Reply<Unsent>),
+    Sent(Vec<(String, u64)>, Reply<()>),
+    Stop,
+    #[cfg(test)]
+    Limit(u32, Reply<()>),
+}
+
+/// The way to write; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StoreWriter {
+    jobs: mpsc::Sender<Job>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl StoreWriter {
+    /// Write a checkpoint, all or none; its `seq` when it is durable. On an error nothing was written, its intervals are
+    /// kept for the next checkpoint, and everything else of it is expected there anew.
+    pub async fn save(&self, checkpoint: Checkpoint) -> Result<u64, StoreError> {
+        self.ask(|reply| Job::Save(Box::new(checkpoint), reply)).await
+    }
+
+    /// The oldest intervals that wait to be sent.
+    pub async fn unsent(&self) -> Result<Unsent, StoreError> {
+        self.ask(Job::Unsent).await
+    }
+
+    /// These intervals, by counter and seq, have arrived.
+    pub async fn sent(&self, which: Vec<(String, u64)>) -> Result<(), StoreError> {
+        self.ask(|reply| Job::Sent(which, reply)).await
+    }
+
+    /// Intervals that were lost because the disk took nothing for too long.
+    pub fn dropped_intervals(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// End the thread after what is queued.
+    pub(super) fn stop(&self) {
+        // From a thread that may block; inside a runtime the queue is short enough to poll.
+        let mut job = Job::Stop;
+        while let Err(mpsc::error::TrySendError::Full(back)) = self.jobs.try_send(job) {
+            job = back;
+            std::thread::yield_now();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) async fn limit(&self, pages: u32) {
+        self.ask(|reply| Job::Limit(pages, reply)).await.unwrap();
+    }
+}
+
+/// Start the thread.
+pub(super) fn start(connection: Connection) -> std::io::Result<(StoreWriter, JoinHandle<()>)> {
+    let (jobs, receiver) = mpsc::channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let mut thread = Thread { connection, late: VecDeque::new(), dropped: dropped.clone(), latches: None, slots: None };
+    let handle = std::thread::Builder::new().name("store".into()).spawn(move || thread.run(receiver))?;
+    Ok((StoreWriter { jobs, dropped }, handle))
+}
+
+struct Thread {
+    connection: Connection,
+    /// Intervals of checkpoints that failed.
+    late: VecDeque<SavedInterval>,
+    dropped: Arc<AtomicU64>,
+    /// What is on disk; written only when it changes.
+    latches: Option<Vec<(String, SafetyLatch)>>,
+    slots: Option<Vec<SavedSlot>>,
+}
+
+impl Thread {
+    fn run(&mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
+            match job {
+                Job::Save(checkpoint, reply) => {
+                    let mut saves = vec![(*checkpoint, reply)];
+                    // What waits behind it goes into the same transaction.
+                    while let Ok(job) = jobs.try_recv() {
+                        match job {
+                            Job::Save(checkpoint, reply) => saves.push((*checkpoint, reply)),
+                            other => {
+                                next = Some(other);
+                                break;
+                            }
+                        }
+                    }
+                    self.save(saves);
+                }
+                // Nobody waits for an answer that cannot be delivered.
+                Job::Unsent(reply) => drop(reply.send(outbox::unsent(&self.connection).map_err(StoreError::from))),
+                Job::Sent(which, reply) => {
+                    let done =
+                        outbox::sent(&mut self.connection, &which).map_err(|error| StoreError::from_write(&error));
+                    drop(reply.send(done));
+                }
+                Job::Stop => return,
+                #[cfg(test)]
+                Job::Limit(pages, reply) => {
+                    let pragma = format!("PRAGMA max_page_count = {pages}");
+                    let set = self.connection.query_row(&pragma, [], |_| Ok(())).map_err(StoreError::from);
+                    drop(reply.send(set));
+                }
+            }
+        }
+    }
+
+    fn save(&mut self, mut saves: Vec<(Checkpoint, Reply<u64>)>) {
+        for (checkpoint, _) in &mut saves {
+            self.late.extend(checkpoint.intervals.drain(..));
+        }
+        let Some((newest, _)) = saves.last() else { return };
+        match self.commit(newest) {
+            Ok(()) => {
+                self.late.clear();
+                self.latches = Some(newest.latches.clone());
+                self.slots = Some(newest.slots.clone());
+                for (checkpoint, reply) in saves {
+                    drop(reply.send(Ok(checkpoint.seq)));
+                }
+            }
+            Err(error) => {
+                while self.late.len() > KEPT {
+                    self.late.pop_front();
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::error!(%error, intervals = self.late.len(), "the state could not be written");
+                for (_, reply) in saves {
+                    drop(reply.send(Err(StoreError::from_write(&error))));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        rows::write_intervals(&transaction, self.late.iter())?;
+        rows::write_counters(&transaction, &checkpoint.counters)?;
+        if self.latches.as_ref() != Some(&checkpoint.latches) {
+            rows::write_latches(&transaction, &checkpoint.latches)?;
+        }
+        if self.slots.as_ref() != Some(&checkpoint.slots) {
+            rows::write_slots(&transaction, &checkpoint.slots)?;
+        }
+        transaction.commit()
+    }
+}
