@@ -148,6 +148,11 @@ pub fn load(
     }
 }
 
+/// The mapping that the settings name, although they cannot be used.
+pub fn mapping_of(file: &Arc<SourceFile>, env: &[(String, String)]) -> Option<String> {
+    Layers::new(Some(file), env, &mut Findings::default()).text("mapping").filter(|name| !name.is_empty())
+}
+
 /// Takes settings out of their layers and checks what they mean.
 struct Checker<'a> {
     layers: Layers,

@@ -56,6 +56,8 @@ pub struct Compiled {
     pub plant: Option<Plant>,
     /// Everything found, errors and warnings, by file and place.
     pub findings: Vec<Diagnostic>,
+    /// How many worked examples of profiles were evaluated.
+    pub examples: usize,
 }
 
 /// Compile a site's mapping. `root` is the name of its file, relative to the directory that `files` reads from.
@@ -71,17 +73,19 @@ pub fn compile(root: &str, files: &dyn Files) -> Compiled {
                 message: format!("{} cannot be read: {why}", files.shown(root)),
                 help: "`mapping` in the configuration names the site's mapping file".to_owned(),
             });
-            return Compiled { plant: None, findings: findings.sorted() };
+            return Compiled { plant: None, findings: findings.sorted(), examples: 0 };
         }
     };
     let site = SiteFile::read(&Document::parse(&text, &mut findings), &mut findings);
     let templates = templates(&site, files, &mut findings);
     let profiles = profiles(&site, files, &mut findings);
 
+    let examples = profiles.values().flatten().map(|profile| profile.examples.len()).sum();
+
     let mut builder = Builder::new(findings);
     builder.site(&site, &templates, &profiles);
     let (plant, findings) = builder.finish();
-    Compiled { plant: (!findings.any_error()).then_some(plant), findings: findings.sorted() }
+    Compiled { plant: (!findings.any_error()).then_some(plant), findings: findings.sorted(), examples }
 }
 
 /// Profiles by the name that devices give them; `None` where the file cannot be read.

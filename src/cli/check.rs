@@ -1,0 +1,174 @@
+//! `heatgate check`: configuration and mappings compiled without any network; every finding with file, line and column.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use super::load::{Examined, environment, examine};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::plant::Plant;
+
+/// Compile configuration and mappings, and name everything that is wrong.
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Check configuration and mappings without any network",
+    after_help = "Example:\n  heatgate check -c config/gateway.toml\n\nExit: 0 fine (there may be warnings), 1 the configuration cannot be read, 2 something is wrong."
+)]
+pub struct Args {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "config/gateway.toml")]
+    pub config: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Run it, printing to standard output; the exit code.
+pub fn run(args: &Args) -> u8 {
+    let mut out = io::stdout().lock();
+    let colour = !args.json && out.is_terminal();
+    // A closed pipe is no finding.
+    check(&args.config, args.json, colour, &environment(), &mut out).unwrap_or(1)
+}
+
+/// Check a configuration file and the mapping that it names, and write what was found; the exit code.
+///
+/// # Errors
+/// Only where `out` cannot be written.
+pub fn check(config: &Path, json: bool, colour: bool, env: &[(String, String)], out: &mut dyn Write) -> io::Result<u8> {
+    let examined = examine(Some(config), env);
+    let errors = examined.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if json {
+        as_json(&examined, errors, out)?;
+    } else {
+        as_text(&examined, errors, colour, out)?;
+    }
+    Ok(match (examined.unreadable, errors) {
+        (true, _) => 1,
+        (false, 0) => 0,
+        (false, _) => 2,
+    })
+}
+
+fn as_text(examined: &Examined, errors: usize, colour: bool, out: &mut dyn Write) -> io::Result<()> {
+    for finding in &examined.findings {
+        let text = finding.to_string();
+        if colour {
+            let word = finding.severity.as_str();
+            let code = if finding.severity == Severity::Error { "1;31" } else { "1;33" };
+            writeln!(out, "{}\n", text.replacen(word, &format!("\x1b[{code}m{word}\x1b[0m"), 1))?;
+        } else {
+            writeln!(out, "{text}\n")?;
+        }
+    }
+    if let Some(plant) = &examined.plant {
+        writeln!(out, "{}", summary(plant, examined.examples))?;
+    }
+    let warnings = examined.findings.len() - errors;
+    match (errors, warnings) {
+        (0, 0) => writeln!(out, "no findings"),
+        _ => writeln!(out, "{}, {}", count(errors, "error"), count(warnings, "warning")),
+    }
+}
+
+fn summary(plant: &Plant, examples: usize) -> String {
+    format!(
+        "{}, {}, {}, {}, {}; the BMS sees {} and {}; {} evaluated",
+        count(plant.zones.len(), "zone"),
+        count(plant.heaters.len(), "heater"),
+        count(plant.meters.len(), "meter"),
+        count(plant.devices.len(), "device"),
+        count(plant.points.len(), "point"),
+        count(plant.modbus.faces.len(), "Modbus value"),
+        count(plant.bacnet.len() + plant.bacnet_services.len(), "BACnet object"),
+        count(examples, "worked example"),
+    )
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn as_json(examined: &Examined, errors: usize, out: &mut dyn Write) -> io::Result<()> {
+    let findings: Vec<serde_json::Value> = examined.findings.iter().map(finding_json).collect();
+    let report = serde_json::json!({
+        "ok": errors == 0,
+        "errors": errors,
+        "warnings": examined.findings.len() - errors,
+        "examples": examined.examples,
+        "findings": findings,
+    });
+    writeln!(out, "{report:#}")
+}
+
+fn finding_json(finding: &Diagnostic) -> serde_json::Value {
+    let position = finding.position();
+    serde_json::json!({
+        "severity": finding.severity.as_str(),
+        "code": finding.code,
+        "file": position.map(|(file, ..)| file),
+        "line": position.map(|(_, line, _)| line),
+        "column": position.map(|(_, _, column)| column),
+        "text": finding.offending(),
+        "message": finding.message,
+        "help": finding.help,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(config: &Path, json: bool) -> (u8, String) {
+        let mut out = Vec::new();
+        let code = check(config, json, false, &[], &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_shipped_files_are_fine() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for file in ["config/gateway.toml", "config/demo.toml"] {
+            let (code, text) = checked(&root.join(file), false);
+            assert_eq!(code, 0, "{file}: {text}");
+            assert!(text.contains("no findings"), "{text}");
+            assert!(text.contains("5 worked examples evaluated"), "{text}");
+        }
+    }
+
+    #[test]
+    fn both_files_are_examined_even_when_the_first_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("gateway.toml");
+        std::fs::write(&config, "mapping = \"site.toml\"\n[site]\nid = \"x\"\n[mqtt]\nkeep_alive_s = 1\n").unwrap();
+        std::fs::write(dir.path().join("site.toml"), "hetaer = 1\n").unwrap();
+        let (code, text) = checked(&config, false);
+        assert_eq!(code, 2);
+        assert!(text.contains("gateway.toml:5:16: error[out-of-range]"), "{text}");
+        assert!(text.contains("site.toml:1:1: error[unknown-key]"), "{text}");
+        assert!(text.contains("did you mean `heater`?"), "{text}");
+
+        let (code, text) = checked(&config, true);
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((code, &report["ok"]), (2, &serde_json::Value::Bool(false)));
+        let first = &report["findings"][0];
+        assert_eq!((&first["line"], &first["column"], &first["text"]), (&5.into(), &16.into(), &"1".into()));
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_there_failed_and_a_mapping_that_is_not_there_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("gateway.toml");
+        assert_eq!(checked(&config, false).0, 1);
+        std::fs::write(&config, "mapping = \"none.toml\"\n[site]\nid = \"x\"\n").unwrap();
+        let (code, text) = checked(&config, false);
+        assert_eq!(code, 2);
+        assert!(text.contains("none.toml cannot be read"), "{text}");
+    }
+
+    #[test]
+    fn the_demonstration_needs_no_files() {
+        let (config, plant, findings) = super::super::load::load(None).unwrap();
+        assert_eq!((config.site.id.as_str(), plant.zones.len(), findings.len()), ("demo", 1, 0));
+    }
+}

@@ -1,0 +1,113 @@
+//! Configuration and mapping from the disk: what `run`, `demo` and `check` start with. Nothing here touches a network.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, Config};
+use crate::diagnostic::{Diagnostic, Severity, SourceFile};
+use crate::mapping::{self, BuiltinFiles, Compiled, Files};
+use crate::plant::Plant;
+
+/// Files beside a site's mapping.
+struct Beside {
+    directory: PathBuf,
+}
+
+impl Files for Beside {
+    fn read(&self, name: &str) -> Result<String, String> {
+        std::fs::read_to_string(self.directory.join(name)).map_err(|why| why.to_string())
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+}
+
+/// Everything that was found out about a configuration, whether or not it can be used.
+pub(super) struct Examined {
+    pub config: Option<Config>,
+    pub plant: Option<Plant>,
+    /// Worked examples that were evaluated.
+    pub examples: usize,
+    pub findings: Vec<Diagnostic>,
+    /// The configuration file itself cannot be read: nothing was examined.
+    pub unreadable: bool,
+}
+
+/// Load the settings from a file, or those of the demonstration, and the mapping that they name; with the warnings, or
+/// else with everything that was found. The process environment comes on top of the file; relative paths of the settings
+/// start at the file, and those returned are resolved.
+pub fn load(config_path: Option<&Path>) -> Result<(Config, Plant, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let examined = examine(config_path, &environment());
+    match (examined.config, examined.plant) {
+        (Some(config), Some(plant)) => Ok((config, plant, examined.findings)),
+        _ => Err(examined.findings),
+    }
+}
+
+/// The environment, as far as it is text.
+pub(super) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())).collect()
+}
+
+/// The same, for whoever wants to know about both halves.
+pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> Examined {
+    let mut examined = Examined { config: None, plant: None, examples: 0, findings: Vec::new(), unreadable: false };
+    let file = match config_path.map_or_else(|| Ok(config::builtin_demo()), read) {
+        Ok(file) => file,
+        Err(finding) => {
+            examined.findings.push(finding);
+            examined.unreadable = true;
+            return examined;
+        }
+    };
+    let directory = config_path.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
+    let mapping = match config::load(Some(&file), env) {
+        Ok((mut config, warnings)) => {
+            examined.findings.extend(warnings);
+            let mapping = config.mapping.clone();
+            if config_path.is_some() {
+                config.mapping = directory.join(&config.mapping);
+                config.state_dir = directory.join(&config.state_dir);
+                config.mqtt.password_file = config.mqtt.password_file.map(|path| directory.join(path));
+            }
+            examined.config = Some(config);
+            Some(mapping)
+        }
+        Err(findings) => {
+            examined.findings.extend(findings);
+            // The mapping can be looked at all the same where it is known.
+            config::mapping_of(&file, env).map(PathBuf::from)
+        }
+    };
+    let Some(mapping) = mapping else { return examined };
+    let compiled = compile(config_path.is_some().then_some(&directory), &mapping);
+    examined.plant = compiled.plant;
+    examined.examples = compiled.examples;
+    examined.findings.extend(compiled.findings);
+    examined
+}
+
+fn read(path: &Path) -> Result<Arc<SourceFile>, Diagnostic> {
+    let name = path.display().to_string();
+    std::fs::read_to_string(path).map(|text| SourceFile::new(name.as_str(), text)).map_err(|why| Diagnostic {
+        code: "unreadable",
+        severity: Severity::Error,
+        place: None,
+        message: format!("{name} cannot be read: {why}"),
+        help: "name the configuration file with -c".to_owned(),
+    })
+}
+
+/// The mapping on the disk, or, for the built-in demonstration, the built-in one of that name.
+fn compile(directory: Option<&PathBuf>, mapping: &Path) -> Compiled {
+    let root = mapping.file_name().unwrap_or_default().to_string_lossy();
+    match directory {
+        Some(directory) => {
+            let path = directory.join(mapping);
+            let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
+            mapping::compile(&root, &Beside { directory })
+        }
+        None => mapping::compile(&root, &BuiltinFiles),
+    }
+}
