@@ -1,1 +1,31 @@
-//! The data-center controllers' side: topics and payloads (pure), the client (I/O).
+//! MQTT, version 1: what the controllers of the heaters are told and what they say, and the views for everybody else.
+//!
+//! The pure half: topics and payloads ([`topics`], [`payloads`]), what a message means for the points ([`readings`]), what
+//! a `set` asks for ([`set`]), the commands and their precedence ([`commands`], [`outbox`]), what the image shows
+//! ([`views`], [`events`]), and what is on the wire unacknowledged ([`window`]). The I/O half is [`client`].
+//!
+//! `meters/{m}/interval` is not published here yet: a closed interval must survive any outage, so it comes from the
+//! store's durable outbox, whose rows go only when the broker has acknowledged them. [`outbox::Tag`] is where it joins:
+//! an acknowledgement comes back with the tag of what was published.
+
+pub mod client;
+mod commands;
+mod events;
+mod outbox;
+mod payloads;
+mod readings;
+mod set;
+mod topics;
+mod views;
+mod window;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Settings, run};
+pub use topics::BadSite;
+
+/// The link's name in metrics.
+const LINK: &str = "mqtt";
