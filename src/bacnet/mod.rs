@@ -1,1 +1,32 @@
-//! BACnet/IP: a pure half (objects, properties of one image) and an I/O half (one UDP port, server and client).
+//! BACnet/IP: one device on one UDP port, native to the process image.
+//!
+//! Pure half: [`objects`] are a function of plant and image; [`stack`] takes one APDU and gives the replies, holds what
+//! has a memory (subscriptions, segments under way, writes in flight, our own requests) and says when it wants to be
+//! woken. Nothing there waits, and time is an argument.
+//! I/O half: [`node`] owns the sockets, hands writes to the engine and images to the stack; [`client`] is the door to
+//! our own requests, which leave from the same port.
+//!
+//! Words of the wire are ASHRAE 135's; clauses are cited from the 2016 edition.
+
+mod answer;
+mod calls;
+mod client;
+mod cov;
+mod discovery;
+mod link;
+mod node;
+mod objects;
+mod reassembly;
+mod requester;
+mod segment;
+mod settings;
+mod socket;
+mod stack;
+mod writes;
+
+#[cfg(test)]
+mod testing;
+
+pub use client::{CallError, Client, Datum, ObjectRef, Target};
+pub use node::Node;
+pub use settings::Settings;

@@ -1,0 +1,102 @@
+//! How a request is turned down, and the small PDUs that answer one (clause 20.1).
+
+use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice, ErrorClass, ErrorCode, RejectReason};
+use bacnet_types::error::{Error as CodecError, RemoteError};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// An Error PDU's class and code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) class: ErrorClass,
+    pub(super) code: ErrorCode,
+}
+
+impl Failure {
+    pub(super) const UNKNOWN_OBJECT: Self = Self::new(ErrorClass::OBJECT, ErrorCode::UNKNOWN_OBJECT);
+    pub(super) const NO_COV: Self = Self::new(ErrorClass::OBJECT, ErrorCode::OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED);
+    pub(super) const UNKNOWN_PROPERTY: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::UNKNOWN_PROPERTY);
+    pub(super) const NOT_AN_ARRAY: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::PROPERTY_IS_NOT_AN_ARRAY);
+    pub(super) const INVALID_INDEX: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::INVALID_ARRAY_INDEX);
+    pub(super) const WRITE_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::WRITE_ACCESS_DENIED);
+    pub(super) const WRONG_TYPE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::INVALID_DATA_TYPE);
+    pub(super) const OUT_OF_RANGE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::VALUE_OUT_OF_RANGE);
+    pub(super) const NO_SPACE: Self = Self::new(ErrorClass::RESOURCES, ErrorCode::NO_SPACE_TO_ADD_LIST_ELEMENT);
+    pub(super) const BUSY: Self = Self::new(ErrorClass::DEVICE, ErrorCode::DEVICE_BUSY);
+    pub(super) const GOING_DOWN: Self = Self::new(ErrorClass::DEVICE, ErrorCode::OPERATIONAL_PROBLEM);
+
+    const fn new(class: ErrorClass, code: ErrorCode) -> Self {
+        Self { class, code }
+    }
+}
+
+/// The three ways to turn a request down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The service failed.
+    Error(Failure),
+    /// The request is not well formed.
+    Reject(RejectReason),
+    /// The transaction cannot go on.
+    Abort(AbortReason),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Error(failure)
+    }
+}
+
+impl From<CodecError> for Refused {
+    /// What a decoder of request parameters reports: a Reject with its reason, or the Error that it names itself.
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Remote(RemoteError::Error { class, code }) => Self::Error(Failure { class, code }),
+            CodecError::Remote(RemoteError::Abort { reason }) => Self::Abort(reason),
+            other => Self::Reject(other.reject_reason().unwrap_or(RejectReason::OTHER)),
+        }
+    }
+}
+
+impl Refused {
+    /// The PDU.
+    pub(super) fn pdu(self, invoke: u8, service: ConfirmedServiceChoice) -> Bytes {
+        match self {
+            Self::Error(failure) => error(invoke, service, failure),
+            Self::Reject(reason) => Bytes::copy_from_slice(&[0x60, invoke, reason.to_raw()]),
+            Self::Abort(reason) => abort(invoke, reason),
+        }
+    }
+}
+
+/// BACnet-SimpleACK-PDU.
+pub(super) fn simple_ack(invoke: u8, service: ConfirmedServiceChoice) -> Bytes {
+    Bytes::copy_from_slice(&[0x20, invoke, service.to_raw()])
+}
+
+/// The head of an unsegmented BACnet-ComplexACK-PDU, with room for its parameters.
+pub(super) fn complex_ack(invoke: u8, service: ConfirmedServiceChoice) -> BytesMut {
+    let mut out = BytesMut::with_capacity(128);
+    out.put_slice(&[0x30, invoke, service.to_raw()]);
+    out
+}
+
+/// How long that head is.
+pub(super) const COMPLEX_ACK_HEAD: usize = 3;
+
+/// BACnet-Abort-PDU from a server.
+pub(super) fn abort(invoke: u8, reason: AbortReason) -> Bytes {
+    Bytes::copy_from_slice(&[0x71, invoke, reason.to_raw()])
+}
+
+/// BACnet-SegmentACK-PDU from a server.
+pub(super) fn segment_ack(invoke: u8, negative: bool, sequence: u8, window: u8) -> Bytes {
+    Bytes::copy_from_slice(&[0x41 | (u8::from(negative) << 1), invoke, sequence, window])
+}
+
+fn error(invoke: u8, service: ConfirmedServiceChoice, failure: Failure) -> Bytes {
+    let mut out = BytesMut::with_capacity(9);
+    out.put_slice(&[0x50, invoke, service.to_raw()]);
+    bacnet_encoding::primitives::encode_app_enumerated(&mut out, u32::from(failure.class.to_raw()));
+    bacnet_encoding::primitives::encode_app_enumerated(&mut out, u32::from(failure.code.to_raw()));
+    out.freeze()
+}

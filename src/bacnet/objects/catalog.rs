@@ -1,0 +1,132 @@
+//! Which objects the device has and which properties each of them has: fixed once the plant is compiled.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use bacnet_types::enums::{ObjectType, PropertyIdentifier};
+use bacnet_types::primitives::ObjectIdentifier;
+
+use super::{device, point, port};
+use crate::bacnet::settings::Settings;
+use crate::plant::Plant;
+
+/// What stands behind an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::bacnet) enum Body {
+    Device,
+    Port,
+    /// A face of the plant, by its place there.
+    Face(usize),
+}
+
+/// One property of an object, in the order of Property_List.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::bacnet) struct Row {
+    pub(in crate::bacnet) property: PropertyIdentifier,
+    /// REQUIRED of ReadPropertyMultiple names it; else OPTIONAL does.
+    pub(in crate::bacnet) required: bool,
+}
+
+/// A row that the object type requires.
+pub(super) const fn must(property: PropertyIdentifier) -> Row {
+    Row { property, required: true }
+}
+
+/// A row that the object type leaves open.
+pub(super) const fn may(property: PropertyIdentifier) -> Row {
+    Row { property, required: false }
+}
+
+/// One object.
+#[derive(Debug)]
+pub(in crate::bacnet) struct Entry {
+    pub(in crate::bacnet) id: ObjectIdentifier,
+    pub(in crate::bacnet) name: String,
+    pub(in crate::bacnet) body: Body,
+    pub(in crate::bacnet) rows: Arc<[Row]>,
+}
+
+/// All objects of the device: itself first, its port, then the faces in the order of the mapping.
+#[derive(Debug)]
+pub(in crate::bacnet) struct Catalog {
+    entries: Vec<Entry>,
+    by_id: HashMap<ObjectIdentifier, usize>,
+    by_name: HashMap<String, usize>,
+    /// Database_Revision: a fingerprint of identifiers and names. It changes with them, in either direction.
+    pub(in crate::bacnet) revision: u32,
+}
+
+impl Catalog {
+    /// Of a plant. A face with an impossible identifier, a second one of the same, or one without its point is left
+    /// out; the mapping's checks let none of them through.
+    pub(in crate::bacnet) fn new(plant: &Plant, settings: &Settings) -> Self {
+        let mut catalog = Self { entries: Vec::new(), by_id: HashMap::new(), by_name: HashMap::new(), revision: 0 };
+        let mut port_name = format!("{} port", settings.name);
+        while plant.bacnet.iter().any(|face| face.name == port_name) {
+            port_name.push('\'');
+        }
+        catalog.add(ObjectType::DEVICE, settings.instance, settings.name.clone(), Body::Device, device::rows().into());
+        catalog.add(ObjectType::NETWORK_PORT, 1, port_name, Body::Port, port::rows().into());
+        let mut shared: HashMap<Vec<Row>, Arc<[Row]>> = HashMap::new();
+        for (place, face) in plant.bacnet.iter().enumerate() {
+            let Some(def) = plant.point(face.point) else { continue };
+            let rows = point::rows(def, face);
+            let rows = shared.entry(rows).or_insert_with_key(|rows| rows.as_slice().into()).clone();
+            let kind = ObjectType::from_raw(u32::from(face.kind.code()));
+            catalog.add(kind, face.instance, face.name.clone(), Body::Face(place), rows);
+        }
+        let mut fingerprint = DefaultHasher::new();
+        for entry in &catalog.entries {
+            entry.id.hash(&mut fingerprint);
+            entry.name.hash(&mut fingerprint);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "half of the fingerprint")]
+        {
+            catalog.revision = fingerprint.finish() as u32;
+        }
+        catalog
+    }
+
+    fn add(&mut self, kind: ObjectType, instance: u32, name: String, body: Body, rows: Arc<[Row]>) {
+        let Ok(id) = ObjectIdentifier::new_addressable(kind, instance) else { return };
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        let place = self.entries.len();
+        self.by_id.insert(id, place);
+        self.by_name.entry(name.clone()).or_insert(place);
+        self.entries.push(Entry { id, name, body, rows });
+    }
+
+    /// The object of an identifier, by its place. The wildcard instance means our own Device or Network Port (clause
+    /// 15.5.2).
+    pub(in crate::bacnet) fn place(&self, id: ObjectIdentifier) -> Option<usize> {
+        let wildcard = id.instance_number() == ObjectIdentifier::WILDCARD_INSTANCE;
+        match id.object_type() {
+            ObjectType::DEVICE if wildcard => self.entries.iter().position(|entry| entry.body == Body::Device),
+            ObjectType::NETWORK_PORT if wildcard => self.entries.iter().position(|entry| entry.body == Body::Port),
+            _ => self.by_id.get(&id).copied(),
+        }
+    }
+
+    /// The object of an identifier.
+    pub(in crate::bacnet) fn find(&self, id: ObjectIdentifier) -> Option<&Entry> {
+        self.entries.get(self.place(id)?)
+    }
+
+    /// The object of a name.
+    pub(in crate::bacnet) fn named(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(*self.by_name.get(name)?)
+    }
+
+    /// All of them.
+    pub(in crate::bacnet) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Our Device object.
+    pub(in crate::bacnet) fn device(&self) -> Option<ObjectIdentifier> {
+        self.entries.first().map(|entry| entry.id)
+    }
+}

@@ -1,0 +1,172 @@
+//! Properties of the Device object (clause 12.11).
+
+use std::net::SocketAddr;
+
+use bacnet_encoding::{constructed, primitives};
+use bacnet_types::constructed::{
+    BACnetAddress, BACnetCOVSubscription, BACnetObjectPropertyReference, BACnetRecipient, BACnetRecipientProcess,
+};
+use bacnet_types::enums::{ObjectType, PropertyIdentifier as P, Segmentation};
+use bacnet_types::primitives::{Date, Time};
+use bytes::BytesMut;
+
+use super::catalog::{Row, may, must};
+use super::{Cell, View};
+use crate::bacnet::answer::Failure;
+use crate::bacnet::cov::Subscription;
+use crate::bacnet::settings::{APDU_TIMEOUT, MAX_APDU, MAX_SEGMENTS, PROTOCOL_REVISION, RETRIES, SEGMENT_TIMEOUT};
+use crate::plant::ObjectKind;
+use crate::time::Utc;
+
+/// Bits of BACnetServicesSupported that we execute (clause 21): subscribeCOV, readProperty, readPropertyMultiple,
+/// writeProperty, i-Am (it binds devices for our own requests), who-Has, who-Is.
+const SERVICES: &[u32] = &[5, 12, 14, 15, 26, 33, 34];
+/// How many services protocol revision 19 knows.
+const SERVICE_BITS: u32 = 44;
+/// How many object types protocol revision 19 knows: up to lift, 59.
+const TYPE_BITS: u32 = 60;
+
+pub(super) fn rows() -> Vec<Row> {
+    vec![
+        must(P::OBJECT_IDENTIFIER),
+        must(P::OBJECT_NAME),
+        must(P::OBJECT_TYPE),
+        must(P::SYSTEM_STATUS),
+        must(P::VENDOR_NAME),
+        must(P::VENDOR_IDENTIFIER),
+        must(P::MODEL_NAME),
+        must(P::FIRMWARE_REVISION),
+        must(P::APPLICATION_SOFTWARE_VERSION),
+        may(P::LOCATION),
+        may(P::DESCRIPTION),
+        must(P::PROTOCOL_VERSION),
+        must(P::PROTOCOL_REVISION),
+        must(P::PROTOCOL_SERVICES_SUPPORTED),
+        must(P::PROTOCOL_OBJECT_TYPES_SUPPORTED),
+        must(P::OBJECT_LIST),
+        must(P::MAX_APDU_LENGTH_ACCEPTED),
+        must(P::SEGMENTATION_SUPPORTED),
+        may(P::MAX_SEGMENTS_ACCEPTED),
+        may(P::LOCAL_TIME),
+        may(P::LOCAL_DATE),
+        may(P::UTC_OFFSET),
+        may(P::DAYLIGHT_SAVINGS_STATUS),
+        may(P::APDU_SEGMENT_TIMEOUT),
+        must(P::APDU_TIMEOUT),
+        must(P::NUMBER_OF_APDU_RETRIES),
+        must(P::DEVICE_ADDRESS_BINDING),
+        must(P::DATABASE_REVISION),
+        may(P::ACTIVE_COV_SUBSCRIPTIONS),
+        must(P::PROPERTY_LIST),
+    ]
+}
+
+pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), Failure> {
+    let settings = view.settings;
+    match property {
+        // operational
+        P::SYSTEM_STATUS => cell.enumerated(0),
+        P::VENDOR_NAME => cell.text(&settings.vendor_name),
+        P::VENDOR_IDENTIFIER => cell.unsigned(settings.vendor_id.into()),
+        P::MODEL_NAME => cell.text(&settings.model),
+        P::FIRMWARE_REVISION | P::APPLICATION_SOFTWARE_VERSION => cell.text(&settings.version),
+        P::LOCATION => cell.text(&settings.location),
+        P::DESCRIPTION => cell.text(&settings.description),
+        P::PROTOCOL_VERSION => cell.unsigned(1),
+        P::PROTOCOL_REVISION => cell.unsigned(PROTOCOL_REVISION.into()),
+        P::PROTOCOL_SERVICES_SUPPORTED => cell.one(|out| put_bits(out, SERVICE_BITS, SERVICES.iter().copied())),
+        P::PROTOCOL_OBJECT_TYPES_SUPPORTED => {
+            let types = ObjectKind::TABLE.iter().map(|row| u32::from(row.1));
+            let own = [ObjectType::DEVICE.to_raw(), ObjectType::NETWORK_PORT.to_raw()];
+            cell.one(|out| put_bits(out, TYPE_BITS, types.chain(own)))
+        }
+        P::OBJECT_LIST => cell.array(view.catalog.entries().len(), |out, place| {
+            if let Some(entry) = view.catalog.entries().get(place) {
+                primitives::encode_app_object_id(out, &entry.id);
+            }
+        }),
+        P::MAX_APDU_LENGTH_ACCEPTED => cell.unsigned(MAX_APDU.into()),
+        P::SEGMENTATION_SUPPORTED => cell.enumerated(Segmentation::BOTH.to_raw().into()),
+        P::MAX_SEGMENTS_ACCEPTED => cell.unsigned(MAX_SEGMENTS.into()),
+        P::LOCAL_TIME => cell.one(|out| primitives::encode_app_time(out, &civil(view.now.utc).1)),
+        P::LOCAL_DATE => cell.one(|out| primitives::encode_app_date(out, &civil(view.now.utc).0)),
+        // The device lives in UTC, and says so.
+        P::UTC_OFFSET => cell.one(|out| primitives::encode_app_signed(out, 0)),
+        P::DAYLIGHT_SAVINGS_STATUS => cell.boolean(false),
+        P::APDU_SEGMENT_TIMEOUT => cell.unsigned(SEGMENT_TIMEOUT.as_millis() as u64),
+        P::APDU_TIMEOUT => cell.unsigned(APDU_TIMEOUT.as_millis() as u64),
+        P::NUMBER_OF_APDU_RETRIES => cell.unsigned(RETRIES.into()),
+        // Bindings of our own client are not shown: an empty list is allowed (clause 12.11.30).
+        P::DEVICE_ADDRESS_BINDING => cell.one(|_| ()),
+        P::DATABASE_REVISION => cell.unsigned(view.catalog.revision.into()),
+        P::ACTIVE_COV_SUBSCRIPTIONS => cell.one(|out| {
+            for subscription in view.subscriptions.iter() {
+                put_subscription(out, view, subscription);
+            }
+        }),
+        _ => Err(Failure::UNKNOWN_PROPERTY),
+    }
+}
+
+/// A bit string of `length` bits with these set.
+fn put_bits(out: &mut BytesMut, length: u32, set: impl Iterator<Item = u32>) {
+    let mut octets = vec![0u8; length.div_ceil(8) as usize];
+    for bit in set.filter(|bit| *bit < length) {
+        if let Some(octet) = octets.get_mut((bit / 8) as usize) {
+            *octet |= 0x80 >> (bit % 8);
+        }
+    }
+    let unused = u8::try_from(length.div_ceil(8) * 8 - length).unwrap_or(0);
+    primitives::encode_app_bit_string(out, unused, &octets);
+}
+
+fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscription) {
+    let Some(entry) = view.catalog.entries().get(subscription.place) else { return };
+    let (network_number, mac) = match (&subscription.peer.route, subscription.peer.link) {
+        (Some(route), _) => (route.network, route.mac.as_slice().to_vec()),
+        (None, SocketAddr::V4(link)) => (0, [&link.ip().octets()[..], &link.port().to_be_bytes()].concat()),
+        (None, SocketAddr::V6(_)) => return,
+    };
+    let increment = view.shown(entry).map(|shown| super::increment(shown.face)).filter(|step| *step > 0.0);
+    #[expect(clippy::cast_possible_truncation, reason = "the protocol's REAL")]
+    let encoded = BACnetCOVSubscription {
+        recipient: BACnetRecipientProcess {
+            recipient: BACnetRecipient::Address(BACnetAddress { network_number, mac_address: mac.as_slice().into() }),
+            process_identifier: subscription.process,
+        },
+        monitored_property_reference: BACnetObjectPropertyReference {
+            object_identifier: entry.id,
+            property_identifier: P::PRESENT_VALUE.to_raw(),
+            property_array_index: None,
+        },
+        issue_confirmed_notifications: subscription.confirmed,
+        time_remaining: subscription.remaining(view.now.mono),
+        cov_increment: increment.map(|step| step as f32),
+    };
+    // Refused only for a MAC that is too long, and no peer has one.
+    let _ = constructed::encode_cov_subscription(out, &encoded);
+}
+
+/// Date and time of day in UTC; unspecified where the calendar ends.
+fn civil(at: Utc) -> (Date, Time) {
+    let unknown = (
+        Date { year: 255, month: 255, day: 255, day_of_week: 255 },
+        Time { hour: 255, minute: 255, second: 255, hundredths: 255 },
+    );
+    let Ok(stamp) = jiff::Timestamp::from_millisecond(at.millis()) else { return unknown };
+    let civil = jiff::tz::Offset::UTC.to_datetime(stamp);
+    let small = |number: i8| u8::try_from(number).unwrap_or(255);
+    let date = Date {
+        year: u8::try_from(i32::from(civil.year()) - 1900).unwrap_or(255),
+        month: small(civil.month()),
+        day: small(civil.day()),
+        day_of_week: small(civil.weekday().to_monday_one_offset()),
+    };
+    let time = Time {
+        hour: small(civil.hour()),
+        minute: small(civil.minute()),
+        second: small(civil.second()),
+        hundredths: u8::try_from(civil.subsec_nanosecond() / 10_000_000).unwrap_or(0),
+    };
+    (date, time)
+}

@@ -1,0 +1,161 @@
+//! Objects and properties: a pure function of plant, image and settings.
+
+mod catalog;
+mod device;
+mod point;
+mod port;
+mod read;
+mod wire;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use catalog::{Body, Catalog, Entry};
+pub(super) use point::{increment, subscribable};
+pub(super) use read::{read_property, read_property_multiple};
+pub(super) use wire::{Wire, present, status_flags};
+pub(super) use write::write_property;
+
+use bacnet_encoding::primitives;
+use bacnet_types::enums::PropertyIdentifier;
+use bytes::BytesMut;
+
+use super::answer::Failure;
+use super::cov::Subscriptions;
+use super::settings::Settings;
+use crate::plant::{ObjectFace, Plant, PointDef};
+use crate::point::{Image, PointState};
+use crate::time::Now;
+
+/// Everything that a property is a function of.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) plant: &'a Plant,
+    pub(super) catalog: &'a Catalog,
+    pub(super) settings: &'a Settings,
+    pub(super) image: &'a Image,
+    pub(super) subscriptions: &'a Subscriptions,
+    pub(super) now: Now,
+}
+
+/// A face, its point, and what the image holds of it.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) face: &'a ObjectFace,
+    pub(super) def: &'a PointDef,
+    pub(super) state: Option<&'a PointState>,
+}
+
+impl<'a> View<'a> {
+    /// What an object shows, when it shows a point.
+    pub(super) fn shown(&self, entry: &Entry) -> Option<Shown<'a>> {
+        let Body::Face(place) = entry.body else { return None };
+        let face = self.plant.bacnet.get(place)?;
+        Some(Shown { face, def: self.plant.point(face.point)?, state: self.image.get(face.point) })
+    }
+}
+
+/// Where one property is written to: whole, or one element of it.
+pub(super) struct Cell<'o> {
+    out: &'o mut BytesMut,
+    index: Option<u32>,
+}
+
+impl Cell<'_> {
+    /// A property that is no array: a single value, or a list.
+    fn one(self, write: impl FnOnce(&mut BytesMut)) -> Result<(), Failure> {
+        if self.index.is_some() {
+            return Err(Failure::NOT_AN_ARRAY);
+        }
+        write(self.out);
+        Ok(())
+    }
+
+    /// A BACnetARRAY: index 0 is its length, elements count from 1 (clause 12.1.5.1).
+    fn array(self, length: usize, mut write: impl FnMut(&mut BytesMut, usize)) -> Result<(), Failure> {
+        match self.index.map(|index| usize::try_from(index).unwrap_or(usize::MAX)) {
+            None => (0..length).for_each(|place| write(self.out, place)),
+            Some(0) => primitives::encode_app_unsigned(self.out, length as u64),
+            Some(index) if index <= length => write(self.out, index - 1),
+            Some(_) => return Err(Failure::INVALID_INDEX),
+        }
+        Ok(())
+    }
+
+    fn text(self, text: &str) -> Result<(), Failure> {
+        self.one(|out| put_text(out, text))
+    }
+
+    fn unsigned(self, number: u64) -> Result<(), Failure> {
+        self.one(|out| primitives::encode_app_unsigned(out, number))
+    }
+
+    fn enumerated(self, number: u32) -> Result<(), Failure> {
+        self.one(|out| primitives::encode_app_enumerated(out, number))
+    }
+
+    fn boolean(self, yes: bool) -> Result<(), Failure> {
+        self.one(|out| primitives::encode_app_boolean(out, yes))
+    }
+
+    fn wire(self, wire: Wire) -> Result<(), Failure> {
+        self.one(|out| wire.encode(out))
+    }
+
+    /// Status_Flags: four bits from the top of one octet.
+    fn flags(self, flags: u8) -> Result<(), Failure> {
+        self.one(|out| primitives::encode_app_bit_string(out, 4, &[flags]))
+    }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    // It refuses only what is longer than 4 GiB.
+    let _ = primitives::encode_app_character_string(out, text);
+}
+
+/// Append the value of a property, application-tagged; nothing is appended on failure.
+pub(super) fn property(
+    view: &View<'_>,
+    entry: &Entry,
+    property: PropertyIdentifier,
+    index: Option<u32>,
+    out: &mut BytesMut,
+) -> Result<(), Failure> {
+    if !entry.rows.iter().any(|row| row.property == property) {
+        return Err(Failure::UNKNOWN_PROPERTY);
+    }
+    let cell = Cell { out, index };
+    match property {
+        PropertyIdentifier::OBJECT_IDENTIFIER => cell.one(|out| primitives::encode_app_object_id(out, &entry.id)),
+        PropertyIdentifier::OBJECT_NAME => cell.text(&entry.name),
+        PropertyIdentifier::OBJECT_TYPE => cell.enumerated(entry.id.object_type().to_raw()),
+        PropertyIdentifier::PROPERTY_LIST => {
+            let listed: Vec<_> = entry.rows.iter().map(|row| row.property).filter(|p| is_listed(*p)).collect();
+            cell.array(listed.len(), |out, place| {
+                if let Some(property) = listed.get(place) {
+                    primitives::encode_app_enumerated(out, property.to_raw());
+                }
+            })
+        }
+        _ => match entry.body {
+            Body::Device => device::read(view, property, cell),
+            Body::Port => port::read(view, property, cell),
+            Body::Face(_) => {
+                let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
+                point::read(&shown, property, cell)
+            }
+        },
+    }
+}
+
+/// Property_List leaves out these four (clause 12.1.1.4.1).
+fn is_listed(property: PropertyIdentifier) -> bool {
+    !matches!(
+        property,
+        PropertyIdentifier::OBJECT_IDENTIFIER
+            | PropertyIdentifier::OBJECT_NAME
+            | PropertyIdentifier::OBJECT_TYPE
+            | PropertyIdentifier::PROPERTY_LIST
+    )
+}

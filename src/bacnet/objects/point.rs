@@ -1,0 +1,190 @@
+//! Properties of an object that shows a point (clauses 12.1 to 12.4, 12.6 to 12.8, 12.18, 12.20, 12.41 to 12.43).
+
+use bacnet_encoding::{constructed, primitives};
+use bacnet_types::constructed::BACnetScale;
+use bacnet_types::enums::PropertyIdentifier as P;
+
+use super::catalog::{Row, may, must};
+use super::wire::{Wire, accumulator_scale, present, reliability, show, states, status_flags, to_face};
+use super::{Cell, Shown, put_text};
+use crate::bacnet::answer::Failure;
+use crate::plant::{Commandable, ObjectFace, ObjectKind, PointDef};
+use crate::point::{Kind, Priority};
+
+/// Largest Present_Value of an accumulator: our totals do not wrap, and this is what a double still counts singly.
+const ACCUMULATOR_MAX: u64 = (1 << 53) - 1;
+
+/// What the types have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// REAL, Double, INTEGER or Unsigned with Units and COV_Increment.
+    Numeric,
+    Binary,
+    MultiState,
+    Accumulator,
+}
+
+const fn family(kind: ObjectKind) -> Family {
+    match kind {
+        ObjectKind::AnalogInput
+        | ObjectKind::AnalogOutput
+        | ObjectKind::AnalogValue
+        | ObjectKind::IntegerValue
+        | ObjectKind::LargeAnalogValue
+        | ObjectKind::PositiveIntegerValue => Family::Numeric,
+        ObjectKind::BinaryInput | ObjectKind::BinaryOutput | ObjectKind::BinaryValue => Family::Binary,
+        ObjectKind::MultiStateInput | ObjectKind::MultiStateValue => Family::MultiState,
+        ObjectKind::Accumulator => Family::Accumulator,
+    }
+}
+
+/// Whether Present_Value of this face takes commands: the type must, and the point must.
+pub(super) fn commandable<'p>(def: &'p PointDef, face: &ObjectFace) -> Option<&'p Commandable> {
+    match face.kind {
+        ObjectKind::AnalogInput | ObjectKind::BinaryInput | ObjectKind::MultiStateInput | ObjectKind::Accumulator => {
+            None
+        }
+        _ => def.commandable(),
+    }
+}
+
+/// Whether the type reports changes of value (table 13-1).
+pub(in crate::bacnet) fn subscribable(face: &ObjectFace) -> bool {
+    family(face.kind) != Family::Accumulator
+}
+
+/// COV_Increment in the unit of the face; 0 for types that report every change.
+pub(in crate::bacnet) fn increment(face: &ObjectFace) -> f64 {
+    match family(face.kind) {
+        Family::Numeric if face.cov_increment.is_finite() => face.cov_increment.max(0.0),
+        _ => 0.0,
+    }
+}
+
+/// The properties of a face's object.
+pub(super) fn rows(def: &PointDef, face: &ObjectFace) -> Vec<Row> {
+    use ObjectKind as K;
+    let kind = face.kind;
+    // The value types of 2010 require fewer than their elders.
+    let young = matches!(kind, K::IntegerValue | K::LargeAnalogValue | K::PositiveIntegerValue);
+    let output = matches!(kind, K::AnalogOutput | K::BinaryOutput);
+    let elder = if young { may } else { must };
+    let mut rows = vec![
+        must(P::OBJECT_IDENTIFIER),
+        must(P::OBJECT_NAME),
+        must(P::OBJECT_TYPE),
+        must(P::PRESENT_VALUE),
+        may(P::DESCRIPTION),
+        must(P::STATUS_FLAGS),
+        elder(P::EVENT_STATE),
+        may(P::RELIABILITY),
+        elder(P::OUT_OF_SERVICE),
+    ];
+    match family(kind) {
+        Family::Numeric => {
+            rows.push(must(P::UNITS));
+            if def.range.is_some() {
+                rows.extend([may(P::MIN_PRES_VALUE), may(P::MAX_PRES_VALUE)]);
+            }
+            rows.push(may(P::COV_INCREMENT));
+        }
+        Family::Binary => {
+            if matches!(kind, K::BinaryInput | K::BinaryOutput) {
+                rows.push(must(P::POLARITY));
+            }
+            if def.texts.len() >= 2 {
+                rows.extend([may(P::INACTIVE_TEXT), may(P::ACTIVE_TEXT)]);
+            }
+        }
+        Family::MultiState => {
+            rows.push(must(P::NUMBER_OF_STATES));
+            if !def.texts.is_empty() {
+                rows.push(may(P::STATE_TEXT));
+            }
+        }
+        Family::Accumulator => rows.extend([must(P::SCALE), must(P::UNITS), must(P::MAX_PRES_VALUE)]),
+    }
+    if output || commandable(def, face).is_some() {
+        // Required of whatever takes commands, by footnote; of outputs by the table.
+        let row = if output { must } else { may };
+        rows.extend([row(P::PRIORITY_ARRAY), row(P::RELINQUISH_DEFAULT), row(P::CURRENT_COMMAND_PRIORITY)]);
+    }
+    rows.push(must(P::PROPERTY_LIST));
+    rows
+}
+
+/// One property of it.
+pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(), Failure> {
+    let Shown { face, def, state } = *shown;
+    let text = |place: usize| def.texts.get(place).map_or("", String::as_str);
+    match property {
+        P::PRESENT_VALUE => cell.wire(present(def, face, state)),
+        P::DESCRIPTION => cell.text(if face.description.is_empty() { &def.description } else { &face.description }),
+        P::STATUS_FLAGS => cell.flags(status_flags(def, state)),
+        // normal: there is no event reporting (clause 12.2.8)
+        P::EVENT_STATE => cell.enumerated(0),
+        P::RELIABILITY => cell.enumerated(reliability(def, state)),
+        P::OUT_OF_SERVICE => cell.boolean(false),
+        P::UNITS => cell.enumerated(face.unit.bacnet()),
+        P::MIN_PRES_VALUE => cell.wire(number(def, face, def.range.map_or(0.0, |(low, _)| low))),
+        P::MAX_PRES_VALUE if face.kind == ObjectKind::Accumulator => cell.unsigned(ACCUMULATOR_MAX),
+        P::MAX_PRES_VALUE => cell.wire(number(def, face, def.range.map_or(0.0, |(_, high)| high))),
+        P::COV_INCREMENT => cell.wire(step(face)),
+        // normal
+        P::POLARITY => cell.enumerated(0),
+        P::INACTIVE_TEXT => cell.text(text(0)),
+        P::ACTIVE_TEXT => cell.text(text(1)),
+        P::NUMBER_OF_STATES => cell.unsigned(states(def)),
+        P::STATE_TEXT => cell.array(def.texts.len(), |out, place| put_text(out, text(place))),
+        P::SCALE => cell.one(|out| {
+            constructed::encode_scale(out, &BACnetScale::IntegerScale(accumulator_scale(def, face)));
+        }),
+        P::PRIORITY_ARRAY => {
+            let slots = state.and_then(|state| state.slots.as_deref());
+            cell.array(16, |out, place| {
+                let priority = u8::try_from(place + 1).ok().and_then(Priority::new);
+                let slot = slots.zip(priority).and_then(|(slots, priority)| slots.get(priority));
+                slot.map_or(Wire::Null, |slot| show(def, face, slot.value)).encode(out);
+            })
+        }
+        P::RELINQUISH_DEFAULT => cell.wire(match commandable(def, face) {
+            Some(command) => show(def, face, command.relinquish_default),
+            // An output whose point takes no commands: what it shows when it shows nothing else.
+            None => present(def, face, state),
+        }),
+        P::CURRENT_COMMAND_PRIORITY => {
+            let ruling = state.and_then(|state| state.slots.as_deref()).and_then(|slots| slots.ruling());
+            cell.one(|out| match ruling {
+                Some((priority, _)) => primitives::encode_app_unsigned(out, u64::from(priority.get())),
+                None => primitives::encode_app_null(out),
+            })
+        }
+        _ => Err(Failure::UNKNOWN_PROPERTY),
+    }
+}
+
+/// A bound of the point in the type of Present_Value.
+fn number(def: &PointDef, face: &ObjectFace, bound: f64) -> Wire {
+    let value = crate::point::Value::from_f64(Kind::Number, bound);
+    value.map_or(Wire::Null, |_| typed(face.kind, to_face(def, face, bound)))
+}
+
+/// COV_Increment in its type: Unsigned for the integer types.
+fn step(face: &ObjectFace) -> Wire {
+    let step = increment(face);
+    match face.kind {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        ObjectKind::IntegerValue | ObjectKind::PositiveIntegerValue => Wire::Unsigned(step.ceil() as u64),
+        kind => typed(kind, step),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn typed(kind: ObjectKind, number: f64) -> Wire {
+    match kind {
+        ObjectKind::LargeAnalogValue => Wire::Double(number),
+        ObjectKind::IntegerValue => Wire::Signed(number.round() as i32),
+        ObjectKind::PositiveIntegerValue => Wire::Unsigned(number.round().max(0.0) as u64),
+        _ => Wire::Real(number as f32),
+    }
+}

@@ -1,0 +1,108 @@
+//! What the device says of itself, and the constants of its protocol side.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+/// Largest APDU we take and send, octets (Annex J.1.1: what one B/IP frame holds).
+pub(super) const MAX_APDU: u16 = 1476;
+/// Most segments of one request that we take.
+pub(super) const MAX_SEGMENTS: u8 = 32;
+/// How long we wait for the answer to a request of ours.
+pub(super) const APDU_TIMEOUT: Duration = Duration::from_millis(3000);
+/// How long we wait for a SegmentACK or the next segment.
+pub(super) const SEGMENT_TIMEOUT: Duration = Duration::from_millis(2000);
+/// How often we send again.
+pub(super) const RETRIES: u8 = 3;
+/// Segments that we propose to send, or take, per acknowledgement.
+pub(super) const WINDOW: u8 = 16;
+/// ANSI/ASHRAE 135-2016. Its demands on a server without event reporting are met: Property_List (revision 14), Network
+/// Port (17), Current_Command_Priority of what is commandable.
+pub(super) const PROTOCOL_REVISION: u32 = 19;
+
+/// The BACnet device that the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Address and UDP port; IPv4 only. `0.0.0.0` listens on every interface, port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where broadcasts go, at the port of `listen`; IPv4 only. `None`: 127.255.255.255 on loopback, else 255.255.255.255.
+    pub broadcast: Option<IpAddr>,
+    /// IP_Subnet_Mask of the Network Port object. `None`: guessed from the octets of `broadcast` that are 255.
+    pub subnet_mask: Option<Ipv4Addr>,
+    /// Instance of the Device object, 0 to 4194302.
+    pub instance: u32,
+    /// Vendor_Identifier, assigned by ASHRAE.
+    pub vendor_id: u16,
+    /// Vendor_Name.
+    pub vendor_name: String,
+    /// Model_Name.
+    pub model: String,
+    /// Object_Name of the Device object, unique in the whole BACnet network.
+    pub name: String,
+    /// Location.
+    pub location: String,
+    /// Description.
+    pub description: String,
+    /// Firmware_Revision and Application_Software_Version.
+    pub version: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 47808)),
+            broadcast: None,
+            subnet_mask: None,
+            instance: 47001,
+            // 0 is ASHRAE's own; whoever sells the gateway configures the one assigned to them.
+            vendor_id: 0,
+            vendor_name: "heatgate".to_owned(),
+            model: "heatgate".to_owned(),
+            name: "heatgate".to_owned(),
+            location: String::new(),
+            description: "Gateway between heating computers and the building".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl Settings {
+    /// Where broadcasts go; `None` when it is not IPv4.
+    pub(super) fn broadcast_ip(&self) -> Option<Ipv4Addr> {
+        match (self.broadcast, self.listen.ip()) {
+            (Some(IpAddr::V4(ip)), _) => Some(ip),
+            (None, IpAddr::V4(ip)) if ip.is_loopback() => Some(Ipv4Addr::new(127, 255, 255, 255)),
+            (None, IpAddr::V4(_)) => Some(Ipv4Addr::BROADCAST),
+            (Some(IpAddr::V6(_)), _) | (None, IpAddr::V6(_)) => None,
+        }
+    }
+
+    /// IP_Subnet_Mask.
+    pub(super) fn mask(&self) -> Ipv4Addr {
+        self.subnet_mask.unwrap_or_else(|| {
+            let broadcast = self.broadcast_ip().unwrap_or(Ipv4Addr::BROADCAST);
+            let host = broadcast.octets().iter().rev().take_while(|octet| **octet == 255).count();
+            match host {
+                1 => Ipv4Addr::new(255, 255, 255, 0),
+                2 => Ipv4Addr::new(255, 255, 0, 0),
+                3 => Ipv4Addr::new(255, 0, 0, 0),
+                _ => Ipv4Addr::BROADCAST,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_its_own_broadcast_and_the_mask_is_guessed() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.broadcast_ip(), Some(Ipv4Addr::new(127, 255, 255, 255)));
+        assert_eq!(settings.mask(), Ipv4Addr::new(255, 0, 0, 0));
+        settings.broadcast = Some(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 255)));
+        assert_eq!(settings.mask(), Ipv4Addr::new(255, 255, 255, 0));
+        settings.subnet_mask = Some(Ipv4Addr::new(255, 255, 255, 128));
+        assert_eq!(settings.mask(), Ipv4Addr::new(255, 255, 255, 128));
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes on their way to the engine: one at a time per peer and in its order, and none twice.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use bacnet_types::enums::ConfirmedServiceChoice;
+use bytes::Bytes;
+
+use super::link::Peer;
+use super::settings::{APDU_TIMEOUT, RETRIES};
+use crate::request::Write;
+use crate::time::Mono;
+
+/// Most writes of one peer that wait, the one under way included.
+const PER_PEER: usize = 16;
+/// Most writes that wait.
+const TOTAL: usize = 256;
+/// Most peers whose last transaction is remembered.
+const REMEMBERED: usize = 256;
+/// How long a client may go on repeating a request.
+const MEMORY: Duration = Duration::from_millis(APDU_TIMEOUT.as_millis() as u64 * (RETRIES as u64 + 1));
+
+/// Tells a repeated request from another one.
+pub(super) fn fingerprint(service: ConfirmedServiceChoice, params: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    service.to_raw().hash(&mut hasher);
+    params.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Names a write towards the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(u64);
+
+/// One write of a peer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) ticket: Ticket,
+    pub(super) peer: Peer,
+    pub(super) invoke: u8,
+    pub(super) write: Write,
+    fingerprint: u64,
+    under_way: bool,
+}
+
+/// The last transaction of a peer that changed something, with its answer.
+#[derive(Debug)]
+struct Past {
+    peer: Peer,
+    invoke: u8,
+    fingerprint: u64,
+    answer: Bytes,
+    until: Mono,
+}
+
+/// What is known of a request that changes something.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// New.
+    No,
+    /// Repeated while it is under way: its answer will come.
+    UnderWay,
+    /// Repeated after it was answered: the same answer again.
+    Answered(Bytes),
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    next: u64,
+    waiting: VecDeque<Pending>,
+    past: VecDeque<Past>,
+}
+
+impl Writes {
+    /// Whether this very request was seen before. Only the last transaction of a peer is remembered: an older one
+    /// cannot be repeated by a client that has sent another since, but a client that starts again uses its ids again.
+    pub(super) fn known(&self, peer: &Peer, invoke: u8, fingerprint: u64, now: Mono) -> Known {
+        if self.waiting.iter().any(|w| w.peer == *peer && w.invoke == invoke && w.fingerprint == fingerprint) {
+            return Known::UnderWay;
+        }
+        let past = self.past.iter().find(|past| past.peer == *peer && past.until > now);
+        match past {
+            Some(past) if past.invoke == invoke && past.fingerprint == fingerprint => {
+                Known::Answered(past.answer.clone())
+            }
+            _ => Known::No,
+        }
+    }
+
+    /// Remember how a transaction was answered.
+    pub(super) fn remember(&mut self, peer: Peer, invoke: u8, fingerprint: u64, answer: Bytes, now: Mono) {
+        self.past.retain(|past| past.peer != peer);
+        if self.past.len() >= REMEMBERED {
+            self.past.pop_front();
+        }
+        self.past.push_back(Past { peer, invoke, fingerprint, answer, until: now.after(MEMORY) });
+    }
+
+    /// Take a write in; false when there is no room. [`Self::start`] says which may go to the engine.
+    pub(super) fn push(&mut self, peer: Peer, invoke: u8, fingerprint: u64, write: Write) -> bool {
+        let of_peer = self.waiting.iter().filter(|pending| pending.peer == peer).count();
+        if of_peer >= PER_PEER || self.waiting.len() >= TOTAL {
+            return false;
+        }
+        self.next += 1;
+        let ticket = Ticket(self.next);
+        self.waiting.push_back(Pending { ticket, peer, invoke, write, fingerprint, under_way: false });
+        true
+    }
+
+    /// The next write of this peer, when none of it is under way.
+    pub(super) fn start(&mut self, peer: &Peer) -> Option<Pending> {
+        let first = self.waiting.iter_mut().find(|pending| pending.peer == *peer)?;
+        if std::mem::replace(&mut first.under_way, true) { None } else { Some(*first) }
+    }
+
+    /// The engine has answered: the write, with its fingerprint.
+    pub(super) fn finish(&mut self, ticket: Ticket) -> Option<(Pending, u64)> {
+        let place = self.waiting.iter().position(|pending| pending.ticket == ticket)?;
+        let pending = self.waiting.remove(place)?;
+        Some((pending, pending.fingerprint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::point::{PointId, Priority};
+    use crate::request::Action;
+
+    fn write(point: u32) -> Write {
+        Write { point: PointId(point), action: Action::Relinquish, priority: Priority::LOWEST }
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer::local(([10, 0, 0, 9], port).into())
+    }
+
+    #[test]
+    fn writes_of_one_peer_go_one_by_one_and_of_two_side_by_side() {
+        let mut writes = Writes::default();
+        assert!(writes.push(peer(1), 1, 11, write(0)));
+        assert!(writes.push(peer(1), 2, 12, write(1)));
+        assert!(writes.push(peer(2), 1, 11, write(2)));
+        let first = writes.start(&peer(1)).unwrap();
+        assert_eq!(first.write.point, PointId(0));
+        assert!(writes.start(&peer(1)).is_none());
+        assert_eq!(writes.start(&peer(2)).unwrap().write.point, PointId(2));
+        assert_eq!(writes.known(&peer(1), 2, 12, Mono::START), Known::UnderWay);
+        writes.finish(first.ticket).unwrap();
+        assert_eq!(writes.start(&peer(1)).unwrap().write.point, PointId(1));
+        assert!(writes.finish(first.ticket).is_none());
+    }
+
+    #[test]
+    fn one_peer_cannot_fill_the_queue() {
+        let mut writes = Writes::default();
+        let taken = (0..100).filter(|n| writes.push(peer(1), *n, u64::from(*n), write(0))).count();
+        assert_eq!(taken, PER_PEER);
+        assert!(writes.push(peer(2), 0, 0, write(0)));
+    }
+
+    #[test]
+    fn only_the_last_transaction_of_a_peer_is_answered_from_memory() {
+        let mut writes = Writes::default();
+        let answer = Bytes::from_static(b"ack");
+        writes.remember(peer(1), 1, 11, answer.clone(), Mono::START);
+        assert_eq!(writes.known(&peer(1), 1, 11, Mono::START), Known::Answered(answer.clone()));
+        assert_eq!(writes.known(&peer(1), 1, 12, Mono::START), Known::No);
+        assert_eq!(writes.known(&peer(2), 1, 11, Mono::START), Known::No);
+        assert_eq!(writes.known(&peer(1), 1, 11, Mono::START.after(MEMORY)), Known::No);
+        writes.remember(peer(1), 2, 12, answer, Mono::START);
+        assert_eq!(writes.known(&peer(1), 1, 11, Mono::START), Known::No);
+        for port in 0..1000 {
+            writes.remember(peer(port), 1, 1, Bytes::new(), Mono::START);
+        }
+        assert!(writes.past.len() <= REMEMBERED);
+    }
+}
