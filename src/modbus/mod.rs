@@ -4,6 +4,7 @@
 
 mod address;
 pub mod client;
+mod identity;
 mod mbap;
 mod pdu;
 pub mod plan;

@@ -37,6 +37,8 @@ pub(super) enum Call<'a> {
     Mask { address: u16, and: u16, or: u16 },
     /// FC 23: write 1 to 121 registers, then read 1 to 125.
     ReadWrite { read: u16, count: u16, write: u16, words: Words<'a> },
+    /// FC 43, MEI 14: which objects, from which on.
+    Identify { code: u8, first: u8 },
 }
 
 const ON: &[u8] = &[1];
@@ -87,6 +89,11 @@ pub(super) fn parse(pdu: &[u8]) -> Result<Call<'_>, Exception> {
                 Ok(Call::ReadWrite { read, count, write: word(*a, *b), words })
             }
             _ => Err(Exception::Value),
+        },
+        43 => match *body {
+            [14, code, first] => Ok(Call::Identify { code, first }),
+            [14, ..] | [] => Err(Exception::Value),
+            _ => Err(Exception::Function),
         },
         _ => Err(Exception::Function),
     }
@@ -141,6 +148,7 @@ mod tests {
             parse(&[23, 0, 3, 0, 6, 0, 14, 0, 1, 2, 0, 0xFF]),
             Ok(Call::ReadWrite { read: 3, count: 6, write: 14, words: &[0, 0xFF] })
         );
+        assert_eq!(parse(&[43, 14, 1, 0]), Ok(Call::Identify { code: 1, first: 0 }));
     }
 
     #[test]
@@ -169,6 +177,9 @@ mod tests {
             &[23, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0],
             &[23, 0, 0, 0, 1, 0, 0, 0, 0, 0],
             &[23, 0, 0, 0, 1, 0, 0, 0, 1, 2, 0],
+            &[43],
+            &[43, 14, 1],
+            &[43, 14, 1, 0, 0],
         ];
         for pdu in bad {
             assert_eq!(parse(pdu), Err(Exception::Value), "{pdu:?}");
@@ -179,7 +190,7 @@ mod tests {
         let mut over = vec![16, 0, 0, 0, 124, 248];
         over.extend([0; 248]);
         assert_eq!(parse(&over), Err(Exception::Value));
-        for unknown in [0u8, 7, 8, 11, 17, 20, 24, 43, 0x80, 0x83, 255] {
+        for unknown in [0u8, 7, 8, 11, 17, 20, 24, 43, 44, 0x80, 0x83, 255] {
             assert_eq!(parse(&[unknown, 0, 0, 0, 1]), Err(Exception::Function), "{unknown}");
         }
     }
@@ -188,7 +199,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn any_bytes_are_a_call_or_an_exception(function in 0u8..26, body in prop::collection::vec(any::<u8>(), 0..253)) {
+        fn any_bytes_are_a_call_or_an_exception(function in 0u8..50, body in prop::collection::vec(any::<u8>(), 0..253)) {
             let mut pdu = vec![function];
             pdu.extend(&body);
             if let Ok(Call::WriteRegisters { words, .. } | Call::ReadWrite { words, .. }) = parse(&pdu) {

@@ -5,6 +5,7 @@ use crate::point::{Image, Priority};
 use crate::request::{Refusal, Write};
 
 use super::address::AddressSpace;
+use super::identity::identify;
 use super::pdu::{Call, Exception, parse};
 
 /// What a request comes to.
@@ -119,6 +120,7 @@ fn attempt(
             out.truncate(start);
             Ok(Step::Ask { writes, then: Then::Read { address: read, count } })
         }
+        Call::Identify { code, first } => identify(code, first, out).map(|()| Step::Answered),
     }
 }
 

@@ -164,7 +164,7 @@ pub fn add_device(
         name: format!("device{}", id.0),
         link: Link::ModbusTcp { host: host.to_owned(), port, unit },
         poll: Duration::from_millis(20),
-        timeout: Timeout::millis(300),
+        timeout: Timeout::millis(1000),
         max_registers: 125,
         max_gap: 8,
         points,

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader as _, Writer as _, tcp};
+use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::{ExceptionCode, Slave};
 
 use super::*;
@@ -114,6 +115,8 @@ async fn an_independent_master_reads_and_writes_everything() {
     assert_eq!(master.read_holding_registers(3, 1).await.unwrap(), Ok(vec![0]));
     assert_eq!(master.read_holding_registers(100, 1).await.unwrap(), Err(ExceptionCode::IllegalDataAddress));
     assert_eq!(master.write_single_register(0, 1001).await.unwrap(), Err(ExceptionCode::IllegalDataValue));
+    let who = master.read_device_identification(ReadCode::Basic, 0).await.unwrap().unwrap();
+    assert_eq!(who.device_id_objects[0].value_as_str(), Some("heatgate"));
     assert_eq!(master.write_single_register(1010, 0).await.unwrap(), Err(ExceptionCode::IllegalDataAddress));
 }
 
@@ -202,7 +205,7 @@ async fn a_malformed_pdu_is_answered_and_the_connection_lives() {
         (&[15, 0, 0, 0, 9, 1, 0xFF], [0x8F, 3]),
         (&[16, 0, 0, 0, 2, 4, 0, 1], [0x90, 3]),
         (&[3, 0, 0, 0, 126], [0x83, 3]),
-        (&[43, 14, 1, 0], [0xAB, 1]),
+        (&[43, 13, 1, 0], [0xAB, 1]),
         (&[0], [0x80, 1]),
         (&[0xFF; 253], [0xFF, 1]),
     ] {
@@ -335,6 +338,43 @@ async fn a_stop_ends_the_server_and_its_connections() {
     site.rig.ports.stop.cancel();
     timeout(BOUND, site.task).await.expect("it ends").unwrap().unwrap();
     assert!(rest(&mut stream).await.is_empty());
+}
+
+/// Runs again as a process of its own with few file descriptors, because the limit is one of the process.
+#[test]
+fn no_more_file_descriptors_is_not_the_end() {
+    const FEW: &str = "HEATGATE_TEST_FEW_FILES";
+    if std::env::var_os(FEW).is_none() {
+        let again = std::process::Command::new("/bin/sh")
+            .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg("modbus::server::tests::no_more_file_descriptors_is_not_the_end")
+            .env(FEW, "1")
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && output.contains("1 passed"), "{output}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let site = site(Settings { max_connections: 1000, ..settings() });
+        let mut living = connect(site.addr).await;
+        exchange(&mut living, &[4, 0, 0, 0, 1]).await;
+        let mut held = Vec::new();
+        while let Ok(stream) = TcpStream::connect(site.addr).await {
+            held.push(stream);
+        }
+        let metrics = Arc::clone(&site.rig.ports.metrics);
+        let failed = "heatgate_failures_total{link=\"modbus-server\",cause=\"accept\"}";
+        until("accepting fails", || metrics.render().contains(failed)).await;
+        assert_eq!(exchange(&mut living, &[4, 0, 0, 0, 1]).await, [4, 2, 0, 0], "who is connected is served");
+        drop(held);
+        until("the others are gone", || metrics.render().contains("heatgate_clients{link=\"modbus-server\"} 1\n"))
+            .await;
+        let mut new = connect(site.addr).await;
+        assert_eq!(exchange(&mut new, &[4, 0, 0, 0, 1]).await, [4, 2, 0, 0]);
+    });
 }
 
 /// What a whole frame may ask of the engine, said a second time and more plainly than the server does: each written
