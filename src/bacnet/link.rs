@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 
-use bacnet_bip_core::codec::Bvll;
-use bacnet_bip_core::node::{Addressed, Datagram, Link, Mode, Path, Permissive, Received};
-use bacnet_bip_core::{Instant, LocalSubnet};
+use bacnet_bip_core::LocalSubnet;
+use bacnet_bip_core::codec::{self, Bvll};
+use bacnet_bip_core::node::{Link, Mode};
 use bacnet_npdu::{Address, GLOBAL_NETWORK, Mac, Npdu};
 
 /// Longest frame that we send or take, octets: an NPDU of 1,497 behind the longest BVLL header.
@@ -93,24 +93,31 @@ impl Wire {
 
     /// What a datagram holds.
     pub(super) fn receive<'d>(&self, payload: &'d [u8], source: SocketAddrV4, arrival: Arrival) -> Frame<'d> {
-        // A broadcast that was sent to our own address does no harm, and tools do it where there is no broadcast.
-        let to = Addressed { node: arrival == Arrival::Address, broadcast: true };
-        let mut datagram = Datagram::new(payload, source, Some(to));
-        if arrival == Arrival::Broadcast {
-            datagram.path = Path::Listener { other_interface: false };
+        let Ok(message) = codec::decode(payload) else { return Frame::Rejected("bvll") };
+        // Nobody sends from a group address; an answer to one would go to everybody.
+        if self.link.groups().contains_ip(*source.ip()) {
+            return Frame::Rejected("bvll");
         }
-        match self.link.receive(&datagram, Instant::ZERO, &mut Permissive) {
-            Received::Deliver(delivery) => npdu(delivery.npdu, delivery.source, delivery.group),
-            Received::Nak { to, code, .. } => {
-                let mut frame = vec![0; 6];
-                match Bvll::BvlcResult(code).encode_into(&mut frame) {
-                    Ok(_) => Frame::Refuse(to, frame),
-                    Err(_) => Frame::Ignored,
+        match message {
+            Bvll::OriginalUnicastNpdu(_) | Bvll::OriginalBroadcastNpdu(_) if self.link.is_own(source) => Frame::Ignored,
+            Bvll::OriginalUnicastNpdu(_) if arrival == Arrival::Broadcast => Frame::Rejected("bvll"),
+            Bvll::OriginalUnicastNpdu(frame) => npdu(frame, source, false),
+            // One that was sent to our own address does no harm, and tools do it where there is no broadcast.
+            Bvll::OriginalBroadcastNpdu(frame) => npdu(frame, source, true),
+            Bvll::ForwardedNpdu { origin, .. } if self.link.is_own(origin) => Frame::Ignored,
+            Bvll::ForwardedNpdu { origin, .. } if self.link.groups().contains(origin) => Frame::Rejected("bvll"),
+            Bvll::ForwardedNpdu { origin, npdu: frame } => npdu(frame, origin, true),
+            other => match other.function().nak() {
+                Some(code) if arrival == Arrival::Address && self.link.is_answerable(source) => {
+                    let mut frame = vec![0; 6];
+                    match Bvll::BvlcResult(code).encode_into(&mut frame) {
+                        Ok(_) => Frame::Refuse(source, frame),
+                        Err(_) => Frame::Ignored,
+                    }
                 }
-            }
-            Received::Discarded(bacnet_bip_core::node::Discard::OwnEcho) => Frame::Ignored,
-            Received::Discarded(_) => Frame::Rejected("bvll"),
-            Received::Response(_) | Received::Bbmd(_) => Frame::Ignored,
+                // Answers to what we never ask.
+                _ => Frame::Ignored,
+            },
         }
     }
 }
