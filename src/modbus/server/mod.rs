@@ -46,6 +46,9 @@ const OUTPUT: usize = 16 * 1024;
 /// How long the listener rests after an error, such as no more file descriptors.
 const REST: Duration = Duration::from_millis(200);
 
+/// How long connections have to end when the gateway stops: a little longer than a request may wait for its verdict.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// How long a reply waits for an image that shows what was written. The engine publishes before it agrees, so this is
 /// a bound, not a delay.
 const SHOWN: Duration = Duration::from_secs(1);
@@ -137,8 +140,9 @@ impl Server {
             ports.metrics.clients(LINK, connections.len());
         }
         ports.metrics.up(LINK, false);
-        // Each connection sees the stop too and ends after the request in hand.
-        while connections.join_next().await.is_some() {}
+        // Each connection sees the stop too and ends after the request in hand; one whose master takes no replies is cut.
+        let drain = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, drain).await;
         ports.metrics.clients(LINK, 0);
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader as _, Writer as _, tcp};
@@ -268,7 +269,10 @@ async fn who_sends_no_whole_request_is_let_go() {
 #[tokio::test]
 async fn who_takes_no_replies_is_let_go() {
     let site = site(Settings { idle_timeout: Timeout::millis(100), ..settings() });
-    let mut stream = connect(site.addr).await;
+    // A small buffer on this side, so that the server's is full soon.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(site.addr).await.unwrap();
     let burst: Vec<u8> = (0..1000).flat_map(|n| frame(n, 1, &[4, 0, 0, 0, 100])).collect();
     let flood = async { while stream.write_all(&burst).await.is_ok() {} };
     timeout(BOUND, flood).await.expect("the server closes");
@@ -338,6 +342,17 @@ async fn a_stop_ends_the_server_and_its_connections() {
     site.rig.ports.stop.cancel();
     timeout(BOUND, site.task).await.expect("it ends").unwrap().unwrap();
     assert!(rest(&mut stream).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_who_takes_no_replies() {
+    let site = site(Settings { idle_timeout: Timeout::millis(600_000), ..settings() });
+    let mut stream = connect(site.addr).await;
+    let burst: Vec<u8> = (0..1000).flat_map(|n| frame(n, 1, &[4, 0, 0, 0, 100])).collect();
+    // Nothing is read: at some time nothing more can be sent either.
+    while timeout(Duration::from_millis(500), stream.write_all(&burst)).await.is_ok() {}
+    site.rig.ports.stop.cancel();
+    timeout(BOUND, site.task).await.expect("it ends").unwrap().unwrap();
 }
 
 /// Runs again as a process of its own with few file descriptors, because the limit is one of the process.
