@@ -27,11 +27,11 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::LINK;
+use super::inbox::{Arrived, Inbox, Meaning};
 use super::outbox::{Identity, Outbox, WINDOW};
-use super::payloads::{Ack, Id, MAX_PAYLOAD, Rejection, Set, Telemetry, online};
+use super::payloads::Id;
 use super::readings;
-use super::set;
-use super::topics::{Inbound, Topics};
+use super::topics::Topics;
 use super::window::Window;
 use crate::plant::{HeaterId, Plant, SiteRole};
 use crate::point::{PointId, PointKey, Reading, Update, Value};
@@ -157,17 +157,12 @@ struct Client {
     ports: Ports,
     timing: Timing,
     identity: Identity,
-    heaters: BTreeMap<String, HeaterId>,
+    inbox: Inbox,
     outbox: Outbox,
     window: Window,
     link: Link,
     /// Readings that the engine has not taken yet: the newest of each point.
     feed: BTreeMap<PointId, Reading>,
-    /// The highest acknowledged command of each heater.
-    acked: BTreeMap<HeaterId, u64>,
-    /// What was refused once, so that it is logged once: by heater (none for strangers), kind and cause.
-    said: BTreeSet<(Option<HeaterId>, &'static str, Rejection)>,
-    strays: BTreeSet<&'static str>,
     sets: mpsc::Sender<SetJob>,
     answers: mpsc::Receiver<SetAnswer>,
     _setter: AbortOnDropHandle<()>,
@@ -187,20 +182,18 @@ impl Client {
             outside: settings.outside.clone(),
         };
         let (time, metrics) = (Arc::clone(&ports.time), Arc::clone(&ports.metrics));
+        let inbox = Inbox::new(&plant, identity.clone(), topics.clone(), Arc::clone(&metrics));
         let outbox = Outbox::new(&plant, identity.clone(), topics.clone(), time, metrics);
         let (sets, jobs) = mpsc::channel(MAX_SETS);
         let (answered, answers) = mpsc::channel(MAX_SETS);
         let setter = AbortOnDropHandle::new(tokio::spawn(carry_out(jobs, ports.requests.clone(), answered)));
         Self {
-            heaters: plant.heaters.iter().map(|heater| (heater.name.clone(), heater.id)).collect(),
+            inbox,
             outbox,
             identity,
             window: Window::default(),
             link: Link::Down(Box::pin(sleep(Duration::ZERO))),
             feed: BTreeMap::new(),
-            acked: BTreeMap::new(),
-            said: BTreeSet::new(),
-            strays: BTreeSet::new(),
             sets,
             answers,
             _setter: setter,
@@ -298,7 +291,9 @@ impl Client {
         let most = WINDOW + self.plant.heaters.len() + 64;
         // Packet ids come round after this many; far more than the window, so none is met again while it is in use.
         options.set_inflight(u16::try_from(most * 16).unwrap_or(u16::MAX));
-        let (client, event_loop) = AsyncClient::new(options, most);
+        let (client, mut event_loop) = AsyncClient::new(options, most);
+        // A command waits for no segment to fill up: 40 ms less from command to acknowledgement.
+        event_loop.network_options.set_tcp_nodelay(true);
         let (sender, events) = mpsc::channel(64);
         let poller = AbortOnDropHandle::new(tokio::spawn(poll(event_loop, sender)));
         self.link = Link::Open(Connection { client, events, up: false, _poller: poller });
@@ -431,102 +426,17 @@ impl Client {
 
     fn on_publish(&mut self, publish: &Publish) {
         self.ports.metrics.transaction(LINK);
-        let plant = Arc::clone(&self.plant);
-        let Some(inbound) = self.topics.parse(&publish.topic) else {
-            return self.stray("unknown topic", &publish.topic);
-        };
-        if publish.payload.len() > MAX_PAYLOAD {
-            return self.stray("payload too long", &publish.topic);
-        }
-        // A retained message is old: only a status is meant to be.
-        if publish.retain && !matches!(inbound, Inbound::Status(_)) {
-            return self.stray("retained", &publish.topic);
-        }
-        let name = match inbound {
-            Inbound::Set(key) => return self.on_set(key, &publish.payload),
-            Inbound::Ack(name) | Inbound::Telemetry(name) | Inbound::Status(name) => name,
-        };
-        let Some(heater) = self.heaters.get(name).and_then(|id| plant.heater(*id)) else {
-            return self.stray("unknown heater", &publish.topic);
-        };
-        match inbound {
-            Inbound::Telemetry(_) => match Telemetry::parse(&publish.payload) {
-                Ok(says) => self.feed(readings::telemetry(&plant, heater, &says)),
-                Err(rejection) => {
-                    self.reject(Some(heater.id), "telemetry", rejection);
-                    self.feed(readings::refused(&plant, heater, rejection.cause));
+        let arrived = Arrived { topic: &publish.topic, payload: &publish.payload, retained: publish.retain };
+        match self.inbox.understand(arrived, |heater| self.outbox.sent(heater)) {
+            Meaning::Nothing => {}
+            Meaning::Readings(updates) => self.feed(updates),
+            Meaning::Refused { key, id, cause } => self.outbox.answer(&key, &id, Some(cause)),
+            Meaning::Wish { key, id, request } => {
+                if let Err(full) = self.sets.try_send(SetJob { key, id, request }) {
+                    let job = full.into_inner();
+                    self.outbox.answer(&job.key, &job.id, Some("busy".to_owned()));
                 }
-            },
-            Inbound::Ack(_) => match Ack::parse(&publish.payload) {
-                Ok(ack) => self.on_ack(heater.id, &ack),
-                Err(rejection) => self.reject(Some(heater.id), "ack", rejection),
-            },
-            Inbound::Status(_) => match online(&publish.payload) {
-                Ok(online) => self.feed(readings::status(&plant, heater, online)),
-                Err(rejection) => self.reject(Some(heater.id), "status", rejection),
-            },
-            Inbound::Set(_) => {}
-        }
-    }
-
-    /// Count a message that means nothing here, and say it once.
-    fn stray(&mut self, cause: &'static str, topic: &str) {
-        self.ports.metrics.rejected(LINK, cause);
-        if self.strays.insert(cause) {
-            tracing::warn!(cause, ?topic, "a message is ignored; further ones for this cause are only counted");
-        }
-    }
-
-    /// Count it, and say it once.
-    fn reject(&mut self, heater: Option<HeaterId>, kind: &'static str, rejection: Rejection) {
-        self.ports.metrics.rejected(LINK, rejection.cause.as_str());
-        if self.said.insert((heater, kind, rejection)) {
-            let heater = heater.and_then(|id| self.plant.heater(id)).map_or("", |heater| heater.name.as_str());
-            tracing::warn!(heater, kind, %rejection, "a message is refused; further ones like it are only counted");
-        }
-    }
-
-    fn on_ack(&mut self, id: HeaterId, ack: &Ack) {
-        let plant = Arc::clone(&self.plant);
-        let Some(heater) = plant.heater(id) else { return };
-        let ours = ack.cmd_id == self.identity.cmd_id(&heater.name, ack.seq);
-        if !ours || ack.seq == 0 || ack.seq > self.outbox.sent(id) {
-            return self.stray("acknowledgement of no command of this boot", &heater.name);
-        }
-        if self.acked.get(&id).is_some_and(|newest| *newest > ack.seq) {
-            return self.stray("acknowledgement of an older command", &heater.name);
-        }
-        if ack.result == 3 {
-            tracing::warn!(heater = %heater.name, seq = ack.seq, reason = ?ack.reason, "a command is rejected");
-        }
-        self.acked.insert(id, ack.seq);
-        self.feed(readings::acknowledged(&plant, heater, ack));
-    }
-
-    fn on_set(&mut self, key: &str, payload: &[u8]) {
-        let Ok(named) = PointKey::new(key) else {
-            return self.stray("unknown topic", key);
-        };
-        // A point whose last level is `set` looks like a wish when it comes back to us.
-        if self.plant.by_key(&format!("{key}/set")).is_some() {
-            return self.stray("own message", key);
-        }
-        let (id, asked) = match Set::parse(payload) {
-            Ok(set) => {
-                let asked = set::request(&self.plant, key, &set).map_err(|refusal| refusal.to_string());
-                (set.id, asked)
             }
-            Err((id, rejection)) => {
-                self.reject(None, "set", rejection);
-                (id, Err(rejection.to_string()))
-            }
-        };
-        let sent = asked.and_then(|request| {
-            let job = SetJob { key: named.clone(), id: id.clone(), request };
-            self.sets.try_send(job).map_err(|_| "busy".to_owned())
-        });
-        if let Err(cause) = sent {
-            self.outbox.answer(&named, &id, Some(cause));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! MQTT, version 1: what the controllers of the heaters are told and what they say, and the views for everybody else.
 //!
-//! The pure half: topics and payloads ([`topics`], [`payloads`]), what a message means for the points ([`readings`]), what
-//! a `set` asks for ([`set`]), the commands and their precedence ([`commands`], [`outbox`]), what the image shows
-//! ([`views`], [`events`]), and what is on the wire unacknowledged ([`window`]). The I/O half is [`client`].
+//! The pure half: topics and payloads ([`topics`], [`payloads`]), what a message means ([`inbox`]) for the points
+//! ([`readings`]) or as a wish to write ([`set`]), the commands and their precedence ([`commands`], [`outbox`]), what the
+//! image shows ([`views`], [`events`]), and what is on the wire unacknowledged ([`window`]). The I/O half is [`client`].
 //!
 //! `meters/{m}/interval` is not published here yet: a closed interval must survive any outage, so it comes from the
 //! store's durable outbox, whose rows go only when the broker has acknowledged them. [`outbox::Tag`] is where it joins:
@@ -11,6 +11,7 @@
 pub mod client;
 mod commands;
 mod events;
+mod inbox;
 mod outbox;
 mod payloads;
 mod readings;

@@ -169,6 +169,14 @@ pub(super) fn telemetry_json(field: &str, written: &str) -> Vec<u8> {
     format!("{{{}}}", written.collect::<Vec<_>>().join(",")).into_bytes()
 }
 
+/// What rack-a says to a command of a boot.
+pub(super) fn ack_json(boot: &str, seq: u64, result: &str) -> Vec<u8> {
+    let cmd_id = format!("{boot}-rack-a-{seq}");
+    serde_json::json!({"v":1,"cmd_id":cmd_id,"seq":seq,"result":result,"applied_w":9000,"reason":"","valid_for_s":180})
+        .to_string()
+        .into_bytes()
+}
+
 /// A clock that stands still until it is set.
 pub(super) struct TestClock {
     since: Mutex<Duration>,

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Settings, Timing, run_with};
-use super::testing::{TestClock, command, image_with, now, plant, telemetry_json};
+use super::testing::{TestClock, ack_json, command, image_with, now, plant, telemetry_json};
 use crate::decision::Desired;
 use crate::plant::{HeaterId, HeaterRole, Plant, SiteRole};
 use crate::point::{Fault, Image, PointId, Priority, Reading, Value};
@@ -234,13 +234,6 @@ fn seqs(peer: &Peer) -> Vec<u64> {
     peer.payloads("heaters/rack-a/command").iter().filter_map(|command| command["seq"].as_u64()).collect()
 }
 
-fn ack(boot: &str, seq: u64, result: &str) -> Vec<u8> {
-    let cmd_id = format!("{boot}-rack-a-{seq}");
-    json!({"v":1,"cmd_id":cmd_id,"seq":seq,"result":result,"applied_w":9000,"reason":"","valid_for_s":180})
-        .to_string()
-        .into_bytes()
-}
-
 #[tokio::test]
 async fn a_command_goes_out_and_its_acknowledgement_comes_back() {
     let broker = RunningBroker::start("127.0.0.1:0");
@@ -256,10 +249,10 @@ async fn a_command_goes_out_and_its_acknowledgement_comes_back() {
             "p_max_w":9000.0,"ttl_s":120.0,"ramp_w_per_s":100.0,"fallback_w":7500.0,"reason":["no heat is asked"]})
     );
     // Those of another boot, of no command, and broken ones say nothing.
-    controller.say("heaters/rack-a/ack", ack("other", 1, "accepted")).await;
-    controller.say("heaters/rack-a/ack", ack("boot", 2, "accepted")).await;
+    controller.say("heaters/rack-a/ack", ack_json("other", 1, "accepted")).await;
+    controller.say("heaters/rack-a/ack", ack_json("boot", 2, "accepted")).await;
     controller.say("heaters/rack-a/ack", r#"{"v":1}"#).await;
-    controller.say("heaters/rack-a/ack", ack("boot", 1, "clamped")).await;
+    controller.say("heaters/rack-a/ack", ack_json("boot", 1, "clamped")).await;
     gateway.reads(HeaterRole::AckSeq, Reading::Good(Value::Unsigned(1))).await;
     gateway.reads(HeaterRole::AckResult, Reading::Good(Value::State(2))).await;
     gateway.reads(HeaterRole::Applied, Reading::number(9.0)).await;

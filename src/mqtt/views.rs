@@ -61,6 +61,8 @@ pub(super) struct Views {
     due_points: VecDeque<usize>,
     zones: Vec<Shown<Demand>>,
     due_zones: VecDeque<usize>,
+    /// Sequence number of the image that was looked at last.
+    looked: u64,
 }
 
 impl Views {
@@ -70,6 +72,7 @@ impl Views {
             due_points: VecDeque::new(),
             zones: vec![Shown::NEVER; plant.zones.len()],
             due_zones: VecDeque::new(),
+            looked: 0,
         }
     }
 
@@ -84,6 +87,7 @@ impl Views {
     /// Mark what has changed, or was not shown for long. How many changes overtook one that still waits.
     pub fn look(&mut self, plant: &Plant, image: &Image, now: Mono) -> usize {
         let mut overtaken = 0;
+        let fresh = std::mem::replace(&mut self.looked, image.seq) != image.seq;
         for (index, (def, shown)) in plant.points.iter().zip(&mut self.points).enumerate() {
             let Some(state) = image.get(def.id) else { continue };
             let changed = shown.last.is_none_or(|(last, _)| differs(def, last, state.reading()));
@@ -92,7 +96,7 @@ impl Views {
             }
             if shown.mark() {
                 self.due_points.push_back(index);
-            } else if changed && state.changed == image.seq {
+            } else if fresh && changed && state.changed == image.seq {
                 overtaken += 1;
             }
         }
@@ -301,5 +305,6 @@ mod tests {
         state.changed = 2;
         state.sample.reading = Reading::number(1.0);
         assert_eq!(views.look(&plant, &image, now(0).mono), 1);
+        assert_eq!(views.look(&plant, &image, now(1).mono), 0, "the same image twice");
     }
 }

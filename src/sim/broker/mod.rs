@@ -47,9 +47,9 @@ impl Default for Settings {
         Self {
             max_clients: 128,
             max_sessions: 256,
-            max_packet: 1024 * 1024,
+            max_packet: 256 * 1024,
             max_filters: 1024,
-            max_queue: 10_000,
+            max_queue: 2000,
             max_offline_queue: 1000,
             max_unacked: 100,
         }
