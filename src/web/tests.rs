@@ -409,9 +409,9 @@ async fn a_peer_that_never_finishes_is_closed() {
                 return;
             }
             let mut byte = [0];
-            match tokio::time::timeout(Duration::from_millis(10), stream.read(&mut byte)).await {
-                Ok(Ok(0) | Err(_)) => return,
-                Ok(Ok(_)) | Err(_) => {}
+            let read = tokio::time::timeout(Duration::from_millis(10), stream.read(&mut byte)).await;
+            if let Ok(Ok(0) | Err(_)) = read {
+                return;
             }
         }
     };
