@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decision::DemandMode;
 use crate::plant::{MeterRole, Zone, ZoneRole};
-use crate::point::PointId;
+use crate::point::{PointId, Value};
 use crate::time::Mono;
 use crate::units::Watts;
 
@@ -85,12 +85,13 @@ impl Demand {
         let mode = match selector {
             None => Ok(DemandMode::Percent),
             Some(id) => inputs
-                .count(selector)
-                .and_then(|code| DemandMode::from_code(u16::try_from(code).ok()?))
+                .standing(selector)
+                .and_then(|code| DemandMode::from_code(u16::try_from(code.as_u64()?).ok()?))
                 .ok_or_else(|| inputs.why_not(id)),
         };
         let shown = mode.unwrap_or(DemandMode::Percent);
-        let enabled = enable.map_or(Ok(true), |id| inputs.flag(enable).ok_or_else(|| inputs.why_not(id)));
+        let enabled =
+            enable.map_or(Ok(true), |id| inputs.standing(enable).map(Value::as_bool).ok_or_else(|| inputs.why_not(id)));
         match enabled {
             Ok(true) => {}
             Ok(false) => return Asked { mode: shown, manual: inputs.manual(enable), heat: Ok(Watts::ZERO) },
@@ -103,7 +104,10 @@ impl Demand {
         let nominal = zone.nominal_heat;
         let (source, heat) = match mode {
             DemandMode::Off => (selector, Ok(Watts::ZERO)),
-            DemandMode::Call => (selector, Ok(nominal)),
+            // Here the mode itself is the request, so it must be fresh.
+            DemandMode::Call => {
+                (selector, inputs.count(selector).map(|_| nominal).ok_or_else(|| why(inputs, selector)))
+            }
             DemandMode::Percent => {
                 let id = point(ZoneRole::HeatRequestPercent);
                 let percent = inputs.percent(id).map(|percent| percent.get());

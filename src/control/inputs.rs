@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plant::{Plant, PointDef, ZoneRole};
+use crate::plant::{DeviceId, Plant, PointDef, ZoneRole};
 use crate::point::{Doubt, Fault, Image, PointId, PointState, Priority, Reading, Value};
 use crate::time::{Mono, Now};
 use crate::units::{Celsius, Percent, Unit, Watts};
@@ -45,6 +45,11 @@ impl<'a> Inputs<'a> {
         self.image.get(point)
     }
 
+    fn poll(&self, device: DeviceId) -> Duration {
+        self.plant.device(device).map_or(Duration::ZERO, |device| device.poll)
+    }
+
+    /// How old a reading may be.
     fn max_age(&self, def: &PointDef) -> Duration {
         use crate::plant::Source;
         let age = match def.source {
@@ -53,12 +58,8 @@ impl<'a> Inputs<'a> {
             Source::Heater(heater) => self.plant.heater(heater).map_or(Duration::ZERO, |heater| heater.max_age),
             Source::Device(device) => {
                 let meter = self.plant.meters.iter().find(|meter| meter.device == device).map(|meter| meter.max_age);
-                let polled = || {
-                    self.plant
-                        .device(device)
-                        .map_or(Duration::ZERO, |device| device.poll.saturating_mul(3).max(LEAST_POLLED_AGE))
-                };
-                meter.unwrap_or_else(polled)
+                let polled = || self.poll(device).saturating_mul(3).max(LEAST_POLLED_AGE);
+                meter.map_or_else(polled, |age| age.max(self.poll(device).saturating_mul(2)))
             }
         };
         stretch(age, self.liveness)
@@ -71,6 +72,16 @@ impl<'a> Inputs<'a> {
         let value = sample.usable(self.now, self.max_age(def))?;
         let number = value.as_f64();
         (def.admits(number) && def.absent != Some(number)).then_some((value, sample.at.mono))
+    }
+
+    /// A standing setting (enable, mode): usable, or restored after a restart and not contradicted since. It accompanies a
+    /// fresh request, and is never one.
+    pub fn standing(&self, point: Option<PointId>) -> Option<Value> {
+        let restored = || match self.image.reading(point?) {
+            Reading::Uncertain(value, Doubt::Restored) => Some(value),
+            _ => None,
+        };
+        self.value(point).or_else(restored)
     }
 
     /// The last good value whatever its age, for what is said once and holds: a status, an acknowledgement.

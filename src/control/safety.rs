@@ -3,6 +3,7 @@
 
 use crate::decision::{Alarm, SafetyLatch};
 use crate::plant::{Zone, ZoneRole};
+use crate::point::{Reading, Value};
 use crate::time::Now;
 
 use super::inputs::Inputs;
@@ -42,8 +43,12 @@ pub(super) fn signals(zone: &Zone, inputs: &Inputs<'_>) -> Signals {
     let mut found = Signals::default();
     for (role, alarm) in INPUTS {
         let Some(point) = zone.points.get(role) else { continue };
-        match inputs.flag(Some(point)) {
+        // What was active when it was last heard of is active; what was quiet when the gateway went down is quiet, until
+        // somebody says otherwise. Of anything else that is not good nobody knows.
+        let doubtful = matches!(inputs.image.reading(point), Reading::Uncertain(value, _) if value.as_bool());
+        match inputs.standing(Some(point)).map(Value::as_bool) {
             Some(true) => found.active = found.active.or(Some(alarm)),
+            _ if doubtful => found.active = found.active.or(Some(alarm)),
             Some(false) => {}
             None => found.unreadable = found.unreadable.or(Some(alarm)),
         }

@@ -169,11 +169,14 @@ impl ZoneControl {
         if goal.stop {
             target = Watts::ZERO;
             self.ramp.restart(Watts::ZERO);
-        } else if goal.power.is_some() && goal.no_raise.is_none() {
-            // Below idle power a heater is off or idle: there is nothing to ramp through.
-            self.ramp.restart(self.ramp.at().max(idle_in.min(target)));
         }
-        let at = self.ramp.step(now, target, high_in, Rates::of(zone));
+        let mut at = self.ramp.step(now, target, high_in, Rates::of(zone));
+        let on = idle_in.min(target);
+        if goal.power.is_some() && goal.no_raise.is_none() && at < on {
+            // Below idle power a heater is off or idle: there is nothing to ramp through.
+            self.ramp.restart(on);
+            at = on;
+        }
         self.moving = (at - target).abs() > Watts::of(0.5);
         if self.moving {
             reasons.push(Reason::Ramp { at: at + reserve, to: target + reserve });
@@ -369,7 +372,11 @@ impl ZoneControl {
             } else {
                 control.cap.min(heater.fallback) * left
             };
-            let changed = (cap - control.cap).abs() > Watts::of(0.5) || control.command.is_none();
+            // A stop outlives the gateway: the lease ends where the cap stands.
+            let fallback = if stop { Watts::ZERO } else { heater.fallback };
+            let told = control.command.as_ref().is_some_and(|command| command.fallback == fallback);
+            let nothing = if stop { Watts::ZERO } else { Watts::of(0.5) };
+            let changed = !told || (cap - control.cap).abs() > nothing;
             if !changed && !control.refresh_due(heater, inputs) {
                 continue;
             }
@@ -378,14 +385,8 @@ impl ZoneControl {
             let speed = if cap > control.cap { rates.up } else { rates.down } * part.unwrap_or(1.0);
             let mut why = reasons.to_vec();
             why.push(Reason::Share { of: cap, total: sum_in });
-            let order = Order {
-                cap,
-                ttl: heater.lease,
-                ramp_w_per_s: if stop { 0.0 } else { speed },
-                // A stop outlives the gateway: the lease ends where the cap stands.
-                fallback: if stop { Watts::ZERO } else { heater.fallback },
-                reasons: why,
-            };
+            let order =
+                Order { cap, ttl: heater.lease, ramp_w_per_s: if stop { 0.0 } else { speed }, fallback, reasons: why };
             control.tell(heater, inputs.now, order, sent);
         }
     }

@@ -252,6 +252,27 @@ fn restored_slots_are_no_request() {
     let zone = bench.run(60);
     assert_eq!(zone.state, ZoneState::Init);
     assert_eq!(bench.cap(), 15.0);
+    // The mode and the enable may be restored ones, once the request itself is written anew.
+    bench.put(bench.point(ZoneRole::Enable), Reading::Uncertain(Value::Bool(true), Doubt::Restored));
+    bench.put(bench.point(ZoneRole::DemandMode), Reading::Uncertain(Value::State(2), Doubt::Restored));
+    bench.bms = false;
+    bench.write(ZoneRole::HeatRequestPercent, 50.0);
+    bench.run(120);
+    assert_eq!(bench.cap(), 30.0);
+    bench.put(bench.point(ZoneRole::DemandMode), Reading::Uncertain(Value::State(5), Doubt::Restored));
+    assert_eq!(bench.run(10).state, ZoneState::Failsafe, "a restored call for heat is none");
+}
+
+#[test]
+fn a_restored_stop_stops_and_a_restored_quiet_input_is_quiet() {
+    let mut bench = Bench::new();
+    let stop = bench.point(ZoneRole::EmergencyStop);
+    bench.put(stop, Reading::Uncertain(Value::Bool(false), Doubt::Restored));
+    bench.ask_percent(50.0);
+    bench.run(200);
+    assert_eq!(bench.cap(), 30.0);
+    bench.put(stop, Reading::Uncertain(Value::Bool(true), Doubt::Restored));
+    assert_eq!(bench.step().state, ZoneState::Safety);
 }
 
 #[test]

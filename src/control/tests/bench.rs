@@ -174,6 +174,8 @@ pub struct Bench {
     pub heard: [bool; 4],
     /// Heaters that acknowledge.
     pub acks: [bool; 4],
+    /// The states that they report.
+    pub states: [u16; 4],
     /// The power that they report.
     pub power: [f64; 4],
     /// What the meter shows, kW; `None`: it is silent.
@@ -218,6 +220,7 @@ impl Bench {
             last,
             heard: [true; 4],
             acks: [true; 4],
+            states: [1; 4],
             power,
             meter: Some(0.0),
             bms: true,
@@ -306,7 +309,7 @@ impl Bench {
                 (HeaterRole::Power, self.power[heater]),
                 (HeaterRole::Min, kw / 4.0),
                 (HeaterRole::Max, kw),
-                (HeaterRole::State, 1.0),
+                (HeaterRole::State, f64::from(self.states[heater])),
                 (HeaterRole::Online, 1.0),
                 (HeaterRole::AckResult, 1.0),
             ] {
@@ -331,27 +334,34 @@ impl Bench {
         &self.last.zones[0]
     }
 
-    /// Ordinary ticks of 10 s: telemetry, then a step; `bms` repeats its writes each minute.
+    /// Time passes: the building repeats its writes each minute, heaters and meter report, the controller decides, and
+    /// the heaters do it.
+    pub fn tick(&mut self, dt: u64) {
+        let before = self.now.mono.since(Mono::START).as_secs();
+        let s = before + dt;
+        self.now = at(s);
+        if self.bms && before / 60 != s / 60 {
+            for (role, number) in self.written.clone() {
+                self.write(role, number);
+            }
+        }
+        self.telemetry();
+        self.step();
+        for (heater, kw) in RATED_KW.into_iter().enumerate() {
+            let cap = self.last.desired.commands[heater].as_ref().map_or(0.0, |command| command.cap.kw());
+            if self.heard[heater] {
+                self.power[heater] = cap.max(kw / 4.0);
+            }
+        }
+        if self.meter.is_some() {
+            self.meter = Some(self.power.iter().sum::<f64>() * 0.95);
+        }
+    }
+
+    /// Ordinary ticks of 10 s.
     pub fn run(&mut self, seconds: u64) -> &ZoneDecision {
         for _ in 0..seconds / 10 {
-            let s = self.now.mono.since(Mono::START).as_secs() + 10;
-            self.now = at(s);
-            if self.bms && s.is_multiple_of(60) {
-                for (role, number) in self.written.clone() {
-                    self.write(role, number);
-                }
-            }
-            self.telemetry();
-            self.step();
-            for (heater, kw) in RATED_KW.into_iter().enumerate() {
-                let cap = self.last.desired.commands[heater].as_ref().map_or(0.0, |command| command.cap.kw());
-                if self.heard[heater] {
-                    self.power[heater] = cap.max(kw / 4.0);
-                }
-            }
-            if self.meter.is_some() {
-                self.meter = Some(self.power.iter().sum::<f64>() * 0.95);
-            }
+            self.tick(10);
         }
         self.zone()
     }
@@ -362,6 +372,11 @@ impl Bench {
 
     pub fn command(&self, heater: usize) -> &Command {
         self.last.desired.commands[heater].as_ref().unwrap()
+    }
+
+    /// The caps as sent, kW; before the first command, the fallback.
+    pub fn caps_kw(&self) -> Vec<f64> {
+        self.last.desired.commands.iter().map(|command| command.as_ref().map_or(f64::NAN, |c| c.cap.kw())).collect()
     }
 
     pub fn caps(&self) -> Vec<f64> {

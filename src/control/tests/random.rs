@@ -1,1 +1,247 @@
-//! Random traces.
+//! Random traces: whatever happens, no cap above what is allowed, above the ramp line, or raised by what is missing.
+//!
+//! The checker keeps its own books of limits and temperatures; it does not read them from the decision.
+
+use proptest::prelude::*;
+
+use super::bench::{Bench, RATED_KW, at, plant};
+use crate::control::Settings;
+use crate::decision::{Alarm, RequestSource, ZoneState};
+use crate::plant::{BmsLossPolicy, HeaterRole, MeterRole, ZoneRole};
+use crate::point::{Fault, Reading, Value};
+
+/// Arithmetic, and changes too small to be sent, kW.
+const EPS: f64 = 0.001;
+const UP_KW_PER_S: f64 = 0.2 * 60.0 / 60.0;
+const DEADBAND_KW: f64 = 0.6;
+const UP_APART_S: u64 = 20;
+
+#[derive(Debug, Clone)]
+enum Event {
+    Percent(f64),
+    Power(f64),
+    Mode(u16),
+    Enable(bool),
+    Limit(usize, Option<f64>),
+    BadLimit(usize),
+    ExpireLimit(usize),
+    BadRequest(f64),
+    ExpireRequest,
+    Room(Option<f64>),
+    BadRoom,
+    Inlet(usize, f64),
+    BadInlet(usize),
+    Supply(f64),
+    Silent(usize),
+    NoAcks(usize),
+    State(usize, u16),
+    Stop(bool),
+    BadStop,
+    Rearm,
+    Building(bool),
+    Beat(u32),
+    Force(f64),
+    Release,
+    Reset,
+    Nothing,
+}
+
+const LIMITS: [ZoneRole; 3] = [ZoneRole::ElectricalLimit, ZoneRole::LoadControlLimit, ZoneRole::RemoteLimit];
+
+fn event() -> impl Strategy<Value = Event> {
+    use Event as E;
+    prop_oneof![
+        8 => (0.0..=100.0f64).prop_map(E::Percent),
+        2 => (0.0..=57.0f64).prop_map(E::Power),
+        2 => (1u16..=5).prop_map(E::Mode),
+        2 => any::<bool>().prop_map(E::Enable),
+        3 => (0usize..3, prop::option::of(0.0..90.0f64)).prop_map(|(l, v)| E::Limit(l, v)),
+        1 => (0usize..3).prop_map(E::BadLimit),
+        1 => (0usize..3).prop_map(E::ExpireLimit),
+        1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, -1.0, 101.0, 6553.5]).prop_map(E::BadRequest),
+        1 => Just(E::ExpireRequest),
+        2 => prop::option::of(15.0..33.0f64).prop_map(E::Room),
+        1 => Just(E::BadRoom),
+        1 => (0usize..4, 20.0..36.0f64).prop_map(|(h, t)| E::Inlet(h, t)),
+        1 => (0usize..4).prop_map(E::BadInlet),
+        1 => (40.0..61.0f64).prop_map(E::Supply),
+        2 => (0usize..4).prop_map(E::Silent),
+        1 => (0usize..4).prop_map(E::NoAcks),
+        1 => (0usize..4, 1u16..=6).prop_map(|(h, s)| E::State(h, s)),
+        1 => any::<bool>().prop_map(E::Stop),
+        1 => Just(E::BadStop),
+        2 => Just(E::Rearm),
+        2 => any::<bool>().prop_map(E::Building),
+        1 => (0u32..5).prop_map(E::Beat),
+        1 => (0.0..=100.0f64).prop_map(E::Force),
+        2 => Just(E::Release),
+        1 => Just(E::Reset),
+        30 => Just(E::Nothing),
+    ]
+}
+
+/// What the checker knows by itself.
+struct Books {
+    limits: [Option<f64>; 3],
+    room: Option<f64>,
+    supply: Option<f64>,
+    inlets: [Option<f64>; 4],
+    /// Somebody asked since the start, or since a person re-armed.
+    asked: bool,
+    states: [u16; 4],
+    line: f64,
+    cap: f64,
+    raised: Option<u64>,
+}
+
+impl Books {
+    fn allowed(&self) -> f64 {
+        let factor =
+            |t: Option<f64>, soft: f64, max: f64| t.map_or(1.0, |t| ((max - t) / (max - soft)).clamp(0.0, 1.0));
+        let inlet = self.inlets.iter().flatten().copied().reduce(f64::max);
+        let hot = factor(self.room, 28.0, 32.0).min(factor(self.supply, 55.0, 60.0)).min(factor(inlet, 32.0, 35.0));
+        self.limits.iter().flatten().fold(60.0 * hot, |least, limit| least.min(0.97 * limit))
+    }
+}
+
+fn apply(bench: &mut Bench, books: &mut Books, event: &Event) {
+    let percent = bench.point(ZoneRole::HeatRequestPercent);
+    let supply = bench.plant.meters[0].points.get(MeterRole::Supply).unwrap();
+    match *event {
+        Event::Percent(p) => bench.write(ZoneRole::HeatRequestPercent, p),
+        Event::Power(q) => bench.write(ZoneRole::HeatRequestPower, q),
+        Event::Mode(mode) => bench.write(ZoneRole::DemandMode, f64::from(mode)),
+        Event::Enable(on) => bench.write(ZoneRole::Enable, f64::from(u8::from(on))),
+        Event::Limit(which, kw) => {
+            books.limits[which] = kw;
+            bench.write(LIMITS[which], kw.unwrap_or(6553.5));
+        }
+        Event::BadLimit(which) => bench.put(bench.point(LIMITS[which]), Reading::Bad(Fault::NoCommunication)),
+        Event::ExpireLimit(which) => {
+            if books.limits[which].is_some() && bench.image.reading(bench.point(LIMITS[which])).value().is_some() {
+                bench.expire(LIMITS[which]);
+            }
+        }
+        Event::BadRequest(number) => bench.put(percent, Reading::number(number)),
+        Event::ExpireRequest => {
+            if bench.image.reading(percent).value().is_some() {
+                bench.expire(ZoneRole::HeatRequestPercent);
+            }
+        }
+        Event::Room(t) => {
+            books.room = t.or(books.room);
+            bench.write(ZoneRole::RoomTemperature, t.unwrap_or(-3276.8));
+        }
+        Event::BadRoom => bench.put(bench.point(ZoneRole::RoomTemperature), Reading::number(f64::NAN)),
+        Event::Inlet(heater, t) => {
+            books.inlets[heater] = Some(t);
+            bench.number(bench.heater_point(heater, HeaterRole::Inlet), t);
+        }
+        Event::BadInlet(heater) => {
+            bench.put(bench.heater_point(heater, HeaterRole::Inlet), Reading::Bad(Fault::Missing));
+        }
+        Event::Supply(t) => {
+            books.supply = Some(t);
+            bench.number(supply, t);
+        }
+        Event::Silent(heater) => bench.heard[heater] = !bench.heard[heater],
+        Event::NoAcks(heater) => bench.acks[heater] = !bench.acks[heater],
+        Event::State(heater, state) => books.states[heater] = state,
+        Event::Stop(on) => bench.write(ZoneRole::EmergencyStop, f64::from(u8::from(on))),
+        Event::BadStop => bench.put(bench.point(ZoneRole::EmergencyStop), Reading::Bad(Fault::NeverRead)),
+        Event::Rearm => {
+            let _ = bench.control.rearm(crate::plant::ZoneId(0), bench.now, &bench.image);
+        }
+        Event::Building(alive) => bench.bms = alive,
+        Event::Beat(beat) => bench.write(ZoneRole::BmsHeartbeat, f64::from(beat)),
+        Event::Force(p) => bench.force(ZoneRole::HeatRequestPercent, p),
+        Event::Release => bench.release(ZoneRole::HeatRequestPercent),
+        Event::Reset => bench.put(bench.point(ZoneRole::FaultReset), Reading::Good(Value::Bool(true))),
+        Event::Nothing => {}
+    }
+    books.asked |=
+        matches!(event, Event::Percent(_) | Event::Power(_) | Event::Mode(_) | Event::Enable(_) | Event::Force(_));
+}
+
+fn check(bench: &Bench, books: &mut Books, dt: u64) -> Result<(), TestCaseError> {
+    let zone = bench.zone();
+    let (cap, before) = (bench.caps_kw().iter().sum::<f64>(), books.cap);
+    let s = bench.now.mono.since(at(0).mono).as_secs();
+    for (heater, kw) in bench.caps_kw().iter().zip(RATED_KW) {
+        prop_assert!(heater.is_finite() && *heater >= 0.0 && *heater <= kw + EPS, "{heater} of {kw} kW");
+    }
+    prop_assert!((zone.cap.kw() - cap).abs() < EPS);
+    prop_assert!(cap <= books.allowed() + EPS, "{cap} kW where {} kW is allowed", books.allowed());
+    prop_assert!(cap <= zone.ceiling.kw() + EPS);
+    prop_assert!(books.asked || cap <= 15.0 + EPS, "{cap} kW and nobody has asked");
+    if zone.state == ZoneState::Safety {
+        prop_assert!(cap == 0.0, "{cap} kW while stopped");
+    }
+
+    // The ramp line: it runs ahead of the caps by what waits to be sent, at most.
+    // A first request takes over what the heaters draw; below idle power there is nothing to ramp through.
+    let reach = books.line + UP_KW_PER_S * dt.min(20) as f64;
+    prop_assert!(cap <= reach.max(15.0) + EPS, "{cap} kW above the ramp line {reach} kW");
+    let lead = UP_KW_PER_S * (UP_APART_S + 20) as f64 + DEADBAND_KW;
+    let on = if zone.request.is_some_and(|heat| heat.kw() > 0.0) { 15.0 } else { 0.0 };
+    books.line = reach.min(cap + lead).max(cap).max(on);
+
+    let nobody =
+        zone.source != RequestSource::Manual && zone.alarms.has(Alarm::BmsLost) && zone.state != ZoneState::Init;
+    let unusable = zone.state == ZoneState::Failsafe;
+    prop_assert!(!(nobody || unusable) || cap <= before + EPS, "raised from {before} to {cap} kW without a request");
+    if cap > before + EPS {
+        prop_assert!(books.raised.is_none_or(|last| s - last >= UP_APART_S), "two steps up within 20 s");
+        books.raised = Some(s);
+    }
+    // What is asked is held up by idle power, unless a ceiling is lower.
+    let settled = matches!(zone.state, ZoneState::Heating | ZoneState::Limited) && !bench.control.ramping();
+    let idle: f64 = bench.plant.heaters.iter().map(|heater| heater.idle.kw()).sum();
+    let all_in = !zone.reasons.iter().any(|reason| {
+        matches!(reason, crate::decision::Reason::HeaterOut { .. } | crate::decision::Reason::NotRaised(_))
+    });
+    if settled && all_in {
+        prop_assert!(cap + DEADBAND_KW + EPS >= idle.min(zone.ceiling.kw()), "{cap} kW below the floor");
+    }
+    books.cap = cap;
+    Ok(())
+}
+
+fn policy() -> impl Strategy<Value = BmsLossPolicy> {
+    let minute = std::time::Duration::from_secs(60);
+    prop_oneof![
+        Just(BmsLossPolicy::Cancel),
+        Just(super::bench::hold()),
+        Just(BmsLossPolicy::Fallback { percent: 70.0, for_: minute * 3 }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+
+    #[test]
+    fn no_cap_outside_its_bounds(
+        policy in policy(), off in prop::array::uniform4(any::<bool>()),
+        trace in prop::collection::vec((prop_oneof![4 => Just(10u64), 1 => 0u64..30], event()), 1..200),
+    ) {
+        let mut plant = plant();
+        plant.zones[0].on_bms_loss = policy;
+        for (heater, off) in plant.heaters.iter_mut().zip(off) {
+            heater.may_switch_off = off;
+        }
+        let mut bench = Bench::of(plant, Settings::default(), Vec::new());
+        let mut books = Books {
+            limits: [None; 3], room: None, supply: None, inlets: [None; 4], asked: false, states: [1; 4],
+            line: 15.0, cap: 15.0, raised: None,
+        };
+        for (dt, event) in &trace {
+            apply(&mut bench, &mut books, event);
+            bench.states = books.states;
+            bench.tick(*dt);
+            if matches!(event, Event::Reset) {
+                bench.put(bench.point(ZoneRole::FaultReset), Reading::Good(Value::Bool(false)));
+            }
+            check(&bench, &mut books, *dt)?;
+        }
+    }
+}
