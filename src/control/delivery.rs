@@ -16,6 +16,37 @@ const ENOUGH: f64 = 0.05;
 /// Delay and lag of the heat behind the electrical power (60 s and 240 s), as one lag.
 const LAG_S: f64 = 300.0;
 
+/// Why heat that is asked does not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shortfall {
+    /// The heaters draw less than their caps allow.
+    NoJobs,
+    /// A ceiling, or something missing that forbids a raise.
+    Ceiling,
+    /// A heater takes no part: its controller is lost, or it is out by its own state.
+    LostLink,
+    /// Stopped, or on fallback caps.
+    Failsafe,
+    /// Power is drawn as asked, and gives less heat than believed.
+    Efficiency,
+}
+
+impl Shortfall {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::NoJobs, Self::Ceiling, Self::LostLink, Self::Failsafe, Self::Efficiency];
+
+    /// In lower case, for labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoJobs => "no_jobs",
+            Self::Ceiling => "ceiling",
+            Self::LostLink => "lost_link",
+            Self::Failsafe => "failsafe",
+            Self::Efficiency => "efficiency",
+        }
+    }
+}
+
 /// The memory of what should arrive.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Delivery {
@@ -25,6 +56,8 @@ pub(super) struct Delivery {
     short_since: Option<Mono>,
     /// The backup boiler is called.
     pub backup: bool,
+    /// Heat that did not come since the start, by cause, Wh.
+    unmet_wh: [f64; Shortfall::ALL.len()],
 }
 
 impl Delivery {
@@ -33,18 +66,21 @@ impl Delivery {
     }
 
     /// Heat asked, due by now, and not delivered. `up`: how fast heat may be raised, W/s.
-    pub fn update(&mut self, now: Mono, asked: Option<Watts>, delivered: Watts, up: f64) -> Watts {
+    pub fn update(&mut self, now: Mono, asked: Option<Watts>, delivered: Watts, up: f64, why: Shortfall) -> Watts {
         let dt = now.since(self.at).as_secs_f64();
         self.at = now;
         let asked = asked.unwrap_or_default();
         if asked <= Watts::ZERO {
-            *self = Self { at: now, ..Self::default() };
+            *self = Self { at: now, unmet_wh: self.unmet_wh, ..Self::default() };
             return Watts::ZERO;
         }
         self.ramped = asked.min(self.ramped + Watts::of(up * dt));
         let followed = 1.0 - (-dt / LAG_S).exp();
         self.expected = self.expected + (self.ramped - self.expected) * followed;
         let missing = (self.expected.min(asked) - delivered).max(Watts::ZERO);
+        if let Some(total) = Shortfall::ALL.iter().position(|one| *one == why).and_then(|i| self.unmet_wh.get_mut(i)) {
+            *total += missing.get() * dt / 3600.0;
+        }
         if missing > asked * SHORT {
             let since = *self.short_since.get_or_insert(now);
             self.backup |= now.since(since) >= FOR;
@@ -53,6 +89,11 @@ impl Delivery {
             self.backup &= missing > asked * ENOUGH;
         }
         missing
+    }
+
+    /// Heat that was due and did not come since the start, by cause, Wh.
+    pub fn unmet_wh(&self) -> impl Iterator<Item = (Shortfall, f64)> {
+        Shortfall::ALL.into_iter().zip(self.unmet_wh)
     }
 
     /// Begin to count anew.
@@ -69,7 +110,7 @@ mod tests {
     fn run(delivery: &mut Delivery, from: u64, to: u64, asked: f64, delivered: f64) {
         for s in (from..=to).step_by(10) {
             let now = Mono::from_start(Duration::from_secs(s));
-            delivery.update(now, Some(Watts::from_kw(asked)), Watts::from_kw(delivered), 190.0);
+            delivery.update(now, Some(Watts::from_kw(asked)), Watts::from_kw(delivered), 190.0, Shortfall::NoJobs);
         }
     }
 
@@ -84,6 +125,9 @@ mod tests {
         assert!(delivery.backup, "less than a tenth is missing, yet not enough");
         run(&mut delivery, 1530, 1540, 20.0, 19.9);
         assert!(!delivery.backup);
+        let unmet: Vec<f64> = delivery.unmet_wh().map(|(_, wh)| wh).collect();
+        assert!(unmet[0] > 2000.0 && unmet[0] < 4200.0, "{unmet:?}");
+        assert_eq!(unmet[1..], [0.0; 4]);
     }
 
     #[test]
@@ -92,7 +136,7 @@ mod tests {
         let mut heat = 0.0;
         for s in (0..3600).step_by(10) {
             let now = Mono::from_start(Duration::from_secs(s));
-            delivery.update(now, Some(Watts::from_kw(50.0)), Watts::from_kw(heat), 190.0);
+            delivery.update(now, Some(Watts::from_kw(50.0)), Watts::from_kw(heat), 190.0, Shortfall::Ceiling);
             if s > 240 {
                 heat += (50.0 - heat) * (1.0 - f64::exp(-10.0 / 240.0));
             }

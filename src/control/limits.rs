@@ -58,6 +58,12 @@ impl Ceilings {
         self.list.iter().map(|(_, power)| *power).reduce(Watts::min).unwrap_or_default()
     }
 
+    /// The lowest that heaters do not set themselves; `None` where there is none.
+    pub fn hard(&self) -> Option<Watts> {
+        let outer = self.list.iter().filter(|(by, _)| *by != Ceiling::Rated);
+        outer.map(|(_, power)| *power).reduce(Watts::min)
+    }
+
     /// Which ceilings take power from `wanted`, the mildest first: the last one rules, the others would without it.
     pub fn explain(&self, wanted: Watts, reasons: &mut Vec<Reason>) {
         let mut sorted: Vec<_> = self.list.iter().filter(|(_, power)| *power < wanted).collect();

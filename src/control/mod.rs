@@ -2,8 +2,9 @@
 //!
 //! From request to cap, each step in its file: `demand` (what is asked), feed-forward by `efficiency`, `limits` (what is
 //! allowed), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
-//! (is the building alive), `heater` (are the controllers), `safety` (the latch), `delivery` (does heat arrive), `report`
-//! (what is said of it). `zone` ties them together; `inputs` is the only door to the image.
+//! (is the building alive), `heater` (are the controllers), `safety` (the latch), `goal` (what the mode wants), `orders`
+//! (the commands), `delivery` (does heat arrive), `report` (what is said of it). `zone` ties them together; `inputs` is the
+//! only door to the image.
 //!
 //! Efficiency is believed, not estimated: it is the constant of the mapping, and so the law is a feed-forward; a heat
 //! meter serves the alarms and the backup call only. There is no staging of heaters, and no season: summer is a matter of
@@ -19,11 +20,13 @@ mod allocation;
 mod delivery;
 mod demand;
 mod efficiency;
+mod goal;
 mod heater;
 mod inputs;
 mod limits;
 mod loss;
 mod mode;
+mod orders;
 mod ramp;
 mod report;
 mod safety;
@@ -33,6 +36,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
+pub use delivery::Shortfall;
 pub use safety::RearmRefusal;
 
 use std::sync::Arc;
@@ -135,6 +139,11 @@ impl Controller {
     /// 20 s apart, and steps down 10 s.
     pub fn ramping(&self) -> bool {
         self.zones.iter().any(|zone| zone.moving)
+    }
+
+    /// Heat that was due and did not come since the start, by cause, Wh; nothing for a zone that there is not.
+    pub fn unmet_wh(&self, zone: ZoneId) -> impl Iterator<Item = (Shortfall, f64)> {
+        self.zones.get(usize::from(zone.0)).into_iter().flat_map(|zone| zone.delivery.unmet_wh())
     }
 
     fn decision(&self) -> Decision {

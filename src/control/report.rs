@@ -4,6 +4,7 @@ use crate::decision::{Alarm, Alarms, Reason, RequestSource, ZoneDecision, ZoneSt
 use crate::plant::{HeaterRole, Meter, MeterRole, Zone};
 use crate::units::Watts;
 
+use super::delivery::Shortfall;
 use super::inputs::Inputs;
 use super::mode::Mode;
 use super::stretch;
@@ -13,6 +14,9 @@ use super::zone::{Found, ZoneControl};
 const DUMP_FROM: f64 = 0.05;
 /// The ramp is a start while it is further than this share of rated power below its target.
 const STARTING: f64 = 0.02;
+
+/// The heaters are short of jobs when they draw less than their caps by more than this share of rated power.
+const SHORT_OF_JOBS: f64 = 0.05;
 
 /// From the gravest.
 const GRAVITY: [Alarm; 7] = [
@@ -40,7 +44,7 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     let due = if goal.stop { found.asked.heat.ok() } else { goal.heat };
     let delivered = control.delivered(zone, inputs, found.eta);
     let up = zone.nominal_heat.get() * zone.ramp_up_per_min.max(0.0) / 60.0;
-    let undelivered = control.delivery.update(now, due, delivered, up);
+    let undelivered = control.delivery.update(now, due, delivered, up, shortfall(control, zone, &found));
     let backup_call = control.delivery.backup;
 
     let alarms = alarms(control, zone, &found, backup_call);
@@ -82,6 +86,29 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     }
 }
 
+/// Why heat would be missing now.
+fn shortfall(control: &ZoneControl, zone: &Zone, found: &Found<'_>) -> Shortfall {
+    let stopped = found.goal.stop || found.goal.heat.is_none();
+    let drawn = control.measured(found.inputs);
+    let caps: Watts = control.heaters.iter().map(|(_, heater)| heater.cap).sum();
+    if stopped {
+        Shortfall::Failsafe
+    } else if control.heaters.iter().any(|(_, heater)| !heater.takes_part()) {
+        Shortfall::LostLink
+    } else if held_down(found) {
+        Shortfall::Ceiling
+    } else if drawn.is_some_and(|drawn| drawn < caps - zone.rated * SHORT_OF_JOBS) {
+        Shortfall::NoJobs
+    } else {
+        Shortfall::Efficiency
+    }
+}
+
+/// Whether a ceiling, or something missing, holds the power below what is wanted.
+fn held_down(found: &Found<'_>) -> bool {
+    found.reasons.iter().any(|reason| matches!(reason, Reason::Ceiling { .. } | Reason::NotRaised(_)))
+}
+
 fn alarms(control: &ZoneControl, zone: &Zone, found: &Found<'_>, undelivered: bool) -> Alarms {
     let inputs = found.inputs;
     let heaters = || control.heaters.iter().filter_map(|(id, heater)| Some((inputs.plant.heater(*id)?, heater)));
@@ -119,14 +146,13 @@ fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, bac
     }
     let asks = goal.heat.is_some_and(|heat| heat > Watts::ZERO);
     let nobody_left = !control.heaters.iter().any(|(_, heater)| heater.takes_part());
-    let cut = found.reasons.iter().any(|reason| matches!(reason, Reason::Ceiling { .. } | Reason::NotRaised(_)));
     let to_go = found.target - control.ramp.at();
     match (asks, dump > zone.nominal_heat * DUMP_FROM) {
         (_, true) => ZoneState::Dump,
         (false, false) => ZoneState::Standby,
         (true, false) if nobody_left => ZoneState::Fault,
         (true, false) if to_go > zone.rated * STARTING => ZoneState::Starting,
-        (true, false) if cut || backup => ZoneState::Limited,
+        (true, false) if held_down(found) || backup => ZoneState::Limited,
         (true, false) => ZoneState::Heating,
     }
 }

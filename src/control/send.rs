@@ -29,6 +29,8 @@ pub(super) struct Standing {
     pub target: Watts,
     /// Highest sum allowed.
     pub ceiling: Watts,
+    /// Highest sum that may stand for a moment: limits and temperatures.
+    pub hard: Watts,
     /// Lowest sum that is meant to be held now.
     pub floor: Watts,
     /// Largest difference of one heater from its share of `ramp`.
@@ -59,7 +61,7 @@ impl Gate {
 
     fn due(&self, now: Mono, at: Standing, steady: bool) -> bool {
         let passed = |since: Option<Mono>, apart| since.is_none_or(|since| now.since(since) >= apart);
-        if at.sent > at.ceiling + NOTHING {
+        if at.sent > at.hard + NOTHING {
             return true;
         }
         let change = at.ramp - at.sent;
@@ -96,6 +98,7 @@ mod tests {
             ramp: Watts::from_kw(ramp),
             target: Watts::from_kw(target),
             ceiling: Watts::from_kw(60.0),
+            hard: Watts::from_kw(60.0),
             floor: Watts::from_kw(15.0),
             uneven: Watts::ZERO,
         }
@@ -129,7 +132,7 @@ mod tests {
     fn above_a_ceiling_nothing_waits() {
         let mut gate = Gate::default();
         assert!(gate.open(at(0), standing(15.0, 20.0, 30.0)));
-        let low = Standing { ceiling: Watts::from_kw(19.9), ..standing(20.0, 19.9, 19.9) };
+        let low = Standing { hard: Watts::from_kw(19.9), ..standing(20.0, 19.9, 19.9) };
         assert!(gate.open(at(1), low));
     }
 }

@@ -193,7 +193,10 @@ fn the_same_caps_are_refreshed_each_minute_with_the_lease_of_the_mapping() {
     assert_eq!(after.seq, before.seq + 1);
     assert_eq!(after.cap, before.cap);
     assert_eq!(after.ttl.as_secs(), 180);
-    assert!((after.ramp_w_per_s - 0.2 * 20_000.0 / 60.0).abs() < 1.0 || after.ramp_w_per_s > 300.0);
+    assert!((after.ramp_w_per_s - 0.2 * 20_000.0 / 60.0).abs() < 1e-6, "{} W/s", after.ramp_w_per_s);
+    bench.ask_percent(30.0);
+    bench.run(60);
+    assert!((bench.command(2).ramp_w_per_s - 10_000.0 / 60.0).abs() < 1e-6);
 }
 
 #[test]
