@@ -1,10 +1,11 @@
 //! The plant while it is built: names and addresses that are taken, and by whom.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::Profiles;
 use super::faces::table_word;
-use super::written::{ServiceKind, ServiceWritten, SiteFile, TemplateFile};
+use super::written::{ServiceKind, ServiceWritten, SiteFile, TemplateFile, ZoneWritten};
 use crate::plant::{HeaterId, ObjectKind, Plant, PointDef, ServiceObject, SiteRole, Source, Table, ZoneId};
 use crate::point::{Kind, PointId, PointKey};
 use crate::units::Unit;
@@ -37,6 +38,30 @@ pub struct Layout {
     pub shift: u32,
     /// Where input registers stand once more, as holding registers.
     pub mirror_input_at: Option<u16>,
+    /// Its points exist, and are shown nowhere.
+    pub hidden: bool,
+}
+
+/// A zone and what was written of it.
+#[derive(Debug)]
+pub struct LaidZone<'a> {
+    /// Its place in the plant.
+    pub id: ZoneId,
+    /// Its index, unless that is wrong or taken.
+    pub index: Option<u32>,
+    /// As written.
+    pub written: &'a ZoneWritten,
+}
+
+/// Take a place in a list; who has it already.
+pub(super) fn taken<K: Ord>(list: &mut BTreeMap<K, Place>, key: K, place: &Place) -> Option<Place> {
+    match list.entry(key) {
+        Entry::Occupied(first) => Some(first.get().clone()),
+        Entry::Vacant(free) => {
+            free.insert(place.clone());
+            None
+        }
+    }
 }
 
 impl Builder {
@@ -59,19 +84,25 @@ impl Builder {
         self.heaters(&site.heaters);
         self.devices(&site.devices, profiles);
         let zones = self.zones(&site.zones);
+        let mut laid_out = Vec::new();
         for template in templates {
             self.plant.map_version = self.plant.map_version.max(template.version);
-            for (zone, written) in &zones {
-                let index = written.index.as_ref().map_or(0, |at| u32::from(at.value));
-                self.template(template, *zone, index, site);
+            for zone in &zones {
+                laid_out.push((template, self.template(template, zone, site)));
             }
-        }
-        for point in &site.points {
-            self.point(point, Layout::default());
         }
         self.heater_points();
         self.device_points(&site.devices, profiles);
         self.meters(&zones, &site.devices, profiles);
+        for point in &site.points {
+            self.point(point, Layout::default());
+        }
+        // Last, because they name points.
+        for (template, layout) in laid_out {
+            for service in &template.services {
+                self.service(service, layout);
+            }
+        }
         for service in &site.services {
             self.service(service, Layout::default());
         }
@@ -86,9 +117,13 @@ impl Builder {
         (self.plant, self.f)
     }
 
-    fn template(&mut self, template: &TemplateFile, zone: ZoneId, index: u32, site: &SiteFile) {
-        let shift = template.stride * index;
-        let layout = Layout { zone: Some(zone), shift, mirror_input_at: template.mirror_input_at };
+    /// Lay a template out for a zone, but for its services.
+    fn template(&mut self, template: &TemplateFile, zone: &LaidZone<'_>, site: &SiteFile) -> Layout {
+        // Without an index of its own the zone would only collide with another one, address by address.
+        let shift = template.stride * zone.index.unwrap_or_default();
+        let hidden = zone.index.is_none();
+        let zone = zone.id;
+        let layout = Layout { zone: Some(zone), shift, mirror_input_at: template.mirror_input_at, hidden };
         let name = self.plant.zone(zone).map(|zone| zone.name.clone()).unwrap_or_default();
         for point in &template.points {
             // A site that defines a point of the same name replaces the template's.
@@ -97,10 +132,7 @@ impl Builder {
                 self.point(point, layout);
             }
         }
-        for service in &template.services {
-            self.service(service, layout);
-        }
-        if let Some((first, last)) = template.zero_filled {
+        if let (Some((first, last)), false) = (template.zero_filled, hidden) {
             let mirror = template.mirror_input_at.map(|at| (Table::Holding, u32::from(at)));
             let tables = [Table::Coil, Table::Discrete, Table::Input, Table::Holding].map(|table| (table, 0));
             for (table, at) in tables.into_iter().chain(mirror) {
@@ -110,6 +142,7 @@ impl Builder {
                 }
             }
         }
+        layout
     }
 
     /// Take a first segment of point keys; `None` when it cannot be had.
@@ -126,7 +159,7 @@ impl Builder {
             return None;
         }
         if let Some(first) = self.owners.get(name) {
-            let help = format!("the first is at {}; zones, heaters and devices share their names", first.line());
+            let help = format!("also at {}; zones, heaters and devices share their names", first.line());
             self.f.error("duplicate-name", place, format!("`{name}` is named twice"), help);
             return None;
         }
@@ -142,7 +175,7 @@ impl Builder {
     /// Add a point under a new key.
     pub fn add(&mut self, def: PointDef, place: &Place) -> Option<PointId> {
         if let Some((_, first)) = self.keys.get(def.key.as_str()) {
-            let help = format!("the first is at {}", first.line());
+            let help = format!("also at {}", first.line());
             self.f.error("duplicate-name", place, format!("there is a point `{}` already", def.key), help);
             return None;
         }
@@ -233,14 +266,14 @@ impl Builder {
 
     fn service(&mut self, written: &ServiceWritten, layout: Layout) {
         let point = written.point.as_ref().map(|name| self.key(name, layout));
-        let (Some(instance), Some(name)) = (&written.instance, &written.name) else { return };
+        let (Some(instance), Some(name), false) = (&written.instance, &written.name, layout.hidden) else { return };
         let number = instance.value.saturating_add(layout.shift);
         if number > super::faces::LAST_INSTANCE {
             let message = format!("{number} is no instance");
             self.f.error("out-of-range", &instance.place, message, "at most 4194302");
         }
-        if let Some(first) = self.services.insert((written.kind as u8, number), instance.place.clone()) {
-            let help = format!("the first is at {}", first.line());
+        if let Some(first) = taken(&mut self.services, (written.kind as u8, number), &instance.place) {
+            let help = format!("also at {}", first.line());
             self.f.error("instance-overlap", &instance.place, format!("instance {number} is taken"), help);
         }
         let text = self.fill(&name.value, layout);
@@ -273,8 +306,8 @@ impl Builder {
 
     /// Take an Object_Name.
     pub fn object_name(&mut self, name: &str, place: &Place) {
-        if let Some(first) = self.object_names.insert(name.to_owned(), place.clone()) {
-            let help = format!("the first is at {}; give this one an `object_name`", first.line());
+        if let Some(first) = taken(&mut self.object_names, name.to_owned(), place) {
+            let help = format!("also at {}; give this one an `object_name`", first.line());
             self.f.error("duplicate-name", place, format!("there is an object `{name}` already"), help);
         }
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::Profiles;
-use super::build::Builder;
+use super::build::{Builder, LaidZone};
 use super::point::Meaning;
-use super::written::{DeviceWritten, PointWritten, ProfileFile, SourceWritten, ZoneWritten};
+use super::written::{DeviceWritten, PointWritten, ProfileFile, SourceWritten};
 use crate::plant::{Device, DeviceId, DevicePoint, Link, Meter, MeterId, MeterRole, Roles, Source, ZoneId};
 use crate::point::{Kind, PointId};
 use crate::time::Timeout;
@@ -149,7 +149,8 @@ impl Builder {
     pub fn polled(&mut self, written: &PointWritten, id: PointId, device: Option<DeviceId>) {
         let SourceWritten::Device { at: Some(face), .. } = &written.source.value else { return };
         let (Some(modbus), Some(def)) = (&face.modbus, self.plant.point(id).cloned()) else { return };
-        let Some(codec) = self.codec(modbus, &def) else { return };
+        let label = written.name.as_ref().map_or("", |at| at.value.as_str());
+        let Some(codec) = self.codec(modbus, &def, label) else { return };
         let device = device.and_then(|device| self.plant.devices.get_mut(usize::from(device.0)));
         if let Some(device) = device {
             device.points.push(DevicePoint { point: id, table: modbus.table, address: modbus.address.value, codec });
@@ -157,9 +158,9 @@ impl Builder {
     }
 
     /// A meter for each device that a zone names as its meter.
-    pub fn meters(&mut self, zones: &[(ZoneId, &ZoneWritten)], devices: &[DeviceWritten], profiles: &Profiles) {
-        for (zone, written) in zones {
-            let Some(at) = &written.meter else { continue };
+    pub fn meters(&mut self, zones: &[LaidZone<'_>], devices: &[DeviceWritten], profiles: &Profiles) {
+        for zone in zones {
+            let Some(at) = &zone.written.meter else { continue };
             let Some(device) = self.device_named(at) else { continue };
             if self.plant.meters.iter().any(|meter| meter.device == device) {
                 let help = "its heat would be counted twice: each zone has its own";
@@ -168,7 +169,7 @@ impl Builder {
             }
             let source = devices.iter().find(|d| d.name.as_ref().map(|name| &name.value) == Some(&at.value));
             let Some(source) = source else { continue };
-            self.meter(*zone, device, at, source, profiles);
+            self.meter(zone.id, device, at, source, profiles);
         }
     }
 
@@ -205,6 +206,11 @@ impl Builder {
                 let message = format!("the profile of `{}` has no role `{word}`", at.value);
                 self.f.error("no-role", &at.place, message, "a zone's meter shows power and counts energy");
             }
+        }
+        // A profile that says it has one was reported.
+        let claimed = |point: &&PointWritten| point.role.as_ref().is_some_and(|role| role.value == "total");
+        if profile.is_some_and(|profile| profile.points.iter().any(|point| claimed(&point))) {
+            return;
         }
         let total = format!("{}/total", at.value);
         let about = "Total of heat; never decreases";

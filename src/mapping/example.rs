@@ -46,7 +46,7 @@ fn kind_of(point: &PointWritten) -> Kind {
 fn codec_of(point: &PointWritten) -> Option<Codec> {
     let SourceWritten::Device { at: Some(face), .. } = &point.source.value else { return None };
     let modbus = face.modbus.as_ref()?;
-    let unit = point.unit.as_ref().map_or(Unit::None, |at| at.value);
+    let unit = point.unit.written().map_or(Unit::None, |at| at.value);
     let written = modbus.unit.as_ref().map_or(unit, |at| at.value);
     in_unit(modbus.codec.as_ref()?, written, unit)
 }

@@ -64,15 +64,28 @@ pub fn base(item: &Item<'_>, f: &mut Findings) -> Option<u32> {
     const BASES: [i128; 7] = [0, 1, 10_001, 30_001, 40_001, 300_001, 400_001];
     match item.as_whole() {
         Some(base) if BASES.contains(&base) => u32::try_from(base).ok(),
-        _ => {
+        other => {
             let help = "0 where addresses count from 0, 1 where the manual counts from 1, 40001 where it prints 4xxxx";
-            item.wrong("0, 1, 10001, 30001, 40001, 300001 or 400001", help, f);
+            match other {
+                Some(base) => {
+                    let message = format!("`{}` cannot be {base}", item.key);
+                    f.error("out-of-range", &item.place(), message, help);
+                }
+                None => item.wrong("a whole number", help, f),
+            }
             None
         }
     }
 }
 
 impl FaceWritten {
+    /// The unit that is shown here, where it says one.
+    pub fn unit(&self) -> Option<Unit> {
+        let modbus = self.modbus.as_ref().and_then(|modbus| modbus.unit.as_ref());
+        let bacnet = self.bacnet.as_ref().and_then(|bacnet| bacnet.unit.as_ref());
+        modbus.or(bacnet).map(|at| at.value)
+    }
+
     /// A member of `bms = ...`.
     pub fn read_served(item: &Item<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
         let mut t = item.table(f)?;
@@ -118,32 +131,27 @@ impl ModbusWritten {
                 }
             }
         }
-        let at_address = t.item("base").map(|item| (base(&item, f), item.place()));
-        let bits = matches!(found, Some((DataTable::Coil | DataTable::Discrete, _)));
+        let base_at_address = t.item("base").map(|item| base(&item, f));
         let number = NumberWritten::read(t, f);
         let (table, written) = found?;
-        let base = match at_address {
-            Some((base, _)) => base?,
-            None => file.base.or_else(|| {
-                t.missing(
-                    "base",
-                    "0 or 1 (or address_base at the head of the file): does the first address count as 0 or 1?",
-                    f,
-                );
-                None
-            })?,
-        };
-        let address = protocol_address(table, &written, base, f)?;
-        let codec = if bits {
+        let base = base_at_address.unwrap_or_else(|| {
+            if file.base.is_none() {
+                let help = "0 or 1 (or address_base at the head of the file): does the first address count as 0 or 1?";
+                t.missing("base", help, f);
+            }
+            file.base
+        });
+        let address = base.and_then(|base| protocol_address(table, &written, base, f));
+        let codec = if matches!(table, DataTable::Coil | DataTable::Discrete) {
             number.refuse_for_bits(f);
-            None
+            Some(None)
         } else {
-            Some(number.codec(t, file, address, &written.place, f)?)
+            number.codec(t, file, address, &written.place, f).map(Some)
         };
         Some(Self {
             table,
-            address: At { value: address, place: written.place },
-            codec,
+            address: At { value: address?, place: written.place },
+            codec: codec?,
             unit: None,
             offline: Offline::default(),
         })
@@ -219,7 +227,14 @@ impl NumberWritten {
         }
     }
 
-    fn codec(self, t: &Table<'_>, file: FileDefaults, address: u16, at: &Place, f: &mut Findings) -> Option<Codec> {
+    fn codec(
+        self,
+        t: &Table<'_>,
+        file: FileDefaults,
+        address: Option<u16>,
+        at: &Place,
+        f: &mut Findings,
+    ) -> Option<Codec> {
         if !self.has_kind {
             t.missing("type", "u16, s16, u32, s32, u64, s64, f32 or f64", f);
         }
@@ -235,12 +250,11 @@ impl NumberWritten {
                 return None;
             }
         };
-        if u32::from(address) + u32::from(kind.width()) > 65_536 {
-            let message = format!("{} at {address} ends beyond the last register", kind.as_str());
+        if address.is_some_and(|address| u32::from(address) + u32::from(kind.width()) > 65_536) {
+            let message = format!("this {} ends beyond the last register", kind.as_str());
             f.error("out-of-range", at, message, "the last protocol address is 65535");
-            return None;
         }
-        let line = match (self.two_point, &self.scale, &self.offset) {
+        let mut line = match (self.two_point, &self.scale, &self.offset) {
             (Some(line), None, None) => line.value,
             (Some(line), ..) => {
                 let help = "two points say both: leave out `scale` and `offset`";
@@ -254,7 +268,7 @@ impl NumberWritten {
         };
         if let Some(scale) = self.scale.filter(|at| at.value == 0.0) {
             f.error("out-of-range", &scale.place, "a scale of 0 makes every value 0", "leave it out for 1");
-            return None;
+            line.scale = 1.0;
         }
         let widest = u64::MAX >> (64 - 16 * u32::from(kind.width()));
         let sentinels = self.sentinels.map(|at| at.value).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! `[[point]]` to a point: what it is, who gives its value, what it means, and where it is shown.
 
 use super::build::{Builder, Layout};
-use super::written::{Bound, DefaultWritten, PointWritten, SourceWritten, kind_word};
+use super::faces::FaceWritten;
+use super::written::{Bound, DefaultWritten, Field, PointWritten, SourceWritten, kind_word};
 use crate::plant::{Commandable, DeviceId, MeterRole, PointDef, Source, ZoneId, ZoneRole};
 use crate::point::{Kind, PointId, PointKey, Value};
 use crate::units::{Quantity, Unit};
@@ -50,7 +51,7 @@ impl Builder {
         }
         self.polled(written, id, device);
         for face in &written.faces {
-            self.face(face, id, layout);
+            self.face(face, id, layout, &name.value);
         }
         Some(id)
     }
@@ -71,16 +72,18 @@ impl Builder {
         zone: Option<ZoneId>,
         device: Option<DeviceId>,
     ) -> Option<PointDef> {
+        // As written, so that what is wrong in a template is wrong once.
+        let label = written.name.as_ref().map_or("", |at| at.value.as_str());
         let kind = written.kind.as_ref().map(|at| at.value).or(role.map(|role| role.kind)).unwrap_or(Kind::Number);
         if let (Some(role), Some(at)) = (role, &written.kind)
             && role.kind != kind
         {
             let help = format!("this role takes kind = \"{}\"", kind_word(role.kind));
-            self.f.error("kind-does-not-fit", &at.place, format!("`{key}` is of another kind than its role"), help);
+            self.f.error("kind-does-not-fit", &at.place, format!("`{label}` is of another kind than its role"), help);
         }
-        let unit = self.unit(written, &key, kind, role);
-        self.texts(written, &key, kind);
-        let texts = written.texts.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+        let unit = self.unit(written, label, kind, role);
+        self.texts(written, label, kind);
+        let texts = written.texts.written().map(|at| at.value.clone()).unwrap_or_default();
         let range = self.range(written, kind, unit, zone, texts.len());
         let mut def = PointDef {
             id: PointId(0),
@@ -101,7 +104,7 @@ impl Builder {
             SourceWritten::Engine => Source::Engine,
             // An unknown device was reported; the plant is not used.
             SourceWritten::Device { .. } => Source::Device(device.unwrap_or(DeviceId(0))),
-            SourceWritten::Command => Source::Command(self.commandable(written, &def)?),
+            SourceWritten::Command => Source::Command(self.commandable(written, label, &def)),
         };
         if def.commandable().is_none() {
             self.refuse_command_keys(written);
@@ -109,33 +112,34 @@ impl Builder {
         Some(def)
     }
 
-    fn unit(&mut self, written: &PointWritten, key: &PointKey, kind: Kind, role: Option<Meaning>) -> Unit {
-        let Some(at) = &written.unit else {
-            match kind {
-                Kind::Number => {
-                    let help = "such as \"kW\", \"degC\", \"%\"; \"none\" for a plain number";
-                    self.f.error("missing-key", &written.place, format!("`{key}` needs `unit`"), help);
+    fn unit(&mut self, written: &PointWritten, label: &str, kind: Kind, role: Option<Meaning>) -> Unit {
+        let at = match &written.unit {
+            Field::Written(at) => at,
+            Field::Bad | Field::Left => {
+                let help = match kind {
+                    Kind::Number => "such as \"kW\", \"degC\", \"%\"; \"none\" for a plain number",
+                    Kind::Energy => "an energy is counted in \"Wh\"",
+                    Kind::Bool | Kind::State | Kind::Unsigned => return Unit::None,
+                };
+                if matches!(written.unit, Field::Left) {
+                    self.f.error("missing-key", &written.place, format!("`{label}` needs `unit`"), help);
                 }
-                Kind::Energy => {
-                    let message = format!("`{key}` needs `unit`");
-                    self.f.error("missing-key", &written.place, message, "an energy is counted in \"Wh\"");
-                    return Unit::WattHour;
-                }
-                Kind::Bool | Kind::State | Kind::Unsigned => {}
+                // The plant is not used; what is measured is guessed, so that nothing follows from it.
+                let guess = written.faces.iter().find_map(FaceWritten::unit);
+                return guess.unwrap_or(if kind == Kind::Energy { Unit::WattHour } else { Unit::None });
             }
-            return Unit::None;
         };
         let unit = at.value;
         let message = match (kind, role) {
             (Kind::Energy, _) if unit != Unit::WattHour => Some((
-                format!("`{key}` is an energy, and those are counted in Wh"),
+                format!("`{label}` is an energy, and those are counted in Wh"),
                 "write unit = \"Wh\"; addresses may have another one of their own",
             )),
             (Kind::Number, Some(role)) if unit.quantity() != role.quantity => {
-                Some((format!("`{unit}` does not measure what the role of `{key}` means"), units_of(role.quantity)))
+                Some((format!("`{unit}` does not measure what the role of `{label}` means"), units_of(role.quantity)))
             }
             (Kind::Bool | Kind::State | Kind::Unsigned, _) if unit != Unit::None => {
-                Some((format!("`{key}` is no number and has no unit"), "leave it out"))
+                Some((format!("`{label}` is no number and has no unit"), "leave it out"))
             }
             _ => None,
         };
@@ -145,16 +149,16 @@ impl Builder {
         unit
     }
 
-    fn texts(&mut self, written: &PointWritten, key: &PointKey, kind: Kind) {
+    fn texts(&mut self, written: &PointWritten, label: &str, kind: Kind) {
         match (kind, &written.texts) {
-            (Kind::State, None) => {
+            (Kind::State, Field::Left) => {
                 let help = "the names of its states, from 1: texts = [\"off\", \"on\"]";
-                self.f.error("missing-key", &written.place, format!("`{key}` needs `texts`"), help);
+                self.f.error("missing-key", &written.place, format!("`{label}` needs `texts`"), help);
             }
-            (Kind::State, Some(at)) if at.value.is_empty() => {
+            (Kind::State, Field::Written(at)) if at.value.is_empty() => {
                 self.f.error("out-of-range", &at.place, "no states", "name each state, from 1");
             }
-            (Kind::Bool, Some(at)) if at.value.len() != 2 => {
+            (Kind::Bool, Field::Written(at)) if at.value.len() != 2 => {
                 self.f.error(
                     "out-of-range",
                     &at.place,
@@ -162,8 +166,8 @@ impl Builder {
                     "texts = [\"inactive\", \"active\"]",
                 );
             }
-            (Kind::Number | Kind::Unsigned | Kind::Energy, Some(at)) => {
-                let message = format!("`{key}` has no states");
+            (Kind::Number | Kind::Unsigned | Kind::Energy, Field::Written(at)) => {
+                let message = format!("`{label}` has no states");
                 self.f.error("kind-does-not-fit", &at.place, message, "leave it out, or write kind = \"state\"");
             }
             _ => {}
@@ -179,7 +183,7 @@ impl Builder {
         states: usize,
     ) -> Option<(f64, f64)> {
         #[expect(clippy::cast_precision_loss, reason = "a handful of states")]
-        let whole = (kind == Kind::State).then_some((1.0, states as f64));
+        let whole = (kind == Kind::State && states > 0).then_some((1.0, states as f64));
         let Some(at) = &written.range else { return whole };
         if matches!(kind, Kind::Bool | Kind::Energy) {
             let message = format!("{} has no range", if kind == Kind::Bool { "yes or no" } else { "a total" });
@@ -225,21 +229,27 @@ impl Builder {
         at.value.max(0.0)
     }
 
-    fn commandable(&mut self, written: &PointWritten, def: &PointDef) -> Option<Commandable> {
-        let (key, kind) = (&def.key, def.kind);
-        if kind == Kind::Energy {
-            let help = "give it a `source`: nobody writes a total";
-            self.f.error("kind-does-not-fit", &written.place, format!("`{key}` is an energy"), help);
-            return None;
-        }
-        let relinquish_default = match (&written.default, kind) {
-            (None, Kind::Bool) => Value::Bool(false),
-            (None, _) => {
-                let help = "what it is when nobody commands it; or give it a `source`";
-                self.f.error("missing-key", &written.place, format!("`{key}` needs `default`"), help);
-                return None;
+    fn commandable(&mut self, written: &PointWritten, label: &str, def: &PointDef) -> Commandable {
+        let kind = def.kind;
+        // What is wrong is reported and the plant not used; any value of the kind keeps the rest going.
+        let any = match kind {
+            Kind::Bool => Value::Bool(false),
+            Kind::State => Value::State(1),
+            _ => Value::Unsigned(0),
+        };
+        let relinquish_default = match &written.default {
+            _ if kind == Kind::Energy => {
+                let help = "give it a `source`: nobody writes a total";
+                self.f.error("kind-does-not-fit", &written.place, format!("`{label}` is an energy"), help);
+                any
             }
-            (Some(at), _) => self.relinquish_default(at, def)?,
+            Field::Left if kind != Kind::Bool => {
+                let help = "what it is when nobody commands it; or give it a `source`";
+                self.f.error("missing-key", &written.place, format!("`{label}` needs `default`"), help);
+                any
+            }
+            Field::Left | Field::Bad => any,
+            Field::Written(at) => self.relinquish_default(at, label, def).unwrap_or(any),
         };
         let momentary = written.momentary.as_ref().is_some_and(|at| at.value);
         if let (Some(at), true) = (&written.momentary, momentary && kind != Kind::Bool) {
@@ -250,16 +260,16 @@ impl Builder {
             let help = "leave out `persist`: it acts once";
             self.f.error("kind-does-not-fit", &at.place, "what is momentary does not survive a restart", help);
         }
-        Some(Commandable {
+        Commandable {
             relinquish_default,
             expires: written.expires.as_ref().map(|at| at.value),
             persist: written.persist.as_ref().is_some_and(|at| at.value),
             mqtt_set: written.mqtt_set.as_ref().is_some_and(|at| at.value),
             momentary,
-        })
+        }
     }
 
-    fn relinquish_default(&mut self, at: &At<DefaultWritten>, def: &PointDef) -> Option<Value> {
+    fn relinquish_default(&mut self, at: &At<DefaultWritten>, label: &str, def: &PointDef) -> Option<Value> {
         let kind = def.kind;
         let value = match at.value {
             DefaultWritten::Flag(flag) if kind == Kind::Bool => Some(Value::Bool(flag)),
@@ -275,12 +285,12 @@ impl Builder {
                 (_, Kind::Unsigned) => "a whole number from 0".to_owned(),
                 _ => "a number".to_owned(),
             };
-            self.f.error("kind-does-not-fit", &at.place, format!("`{}` cannot be that by default", def.key), help);
+            self.f.error("kind-does-not-fit", &at.place, format!("`{label}` cannot be that by default"), help);
             return None;
         };
         if !def.admits(value.as_f64()) && kind != Kind::Bool {
             let (low, high) = def.range.unwrap_or_default();
-            let message = format!("the default of `{}` is outside its range", def.key);
+            let message = format!("the default of `{label}` is outside its range");
             self.f.error("out-of-range", &at.place, message, format!("from {low} to {high}"));
         }
         Some(value)
@@ -288,7 +298,7 @@ impl Builder {
 
     fn refuse_command_keys(&mut self, written: &PointWritten) {
         let places = [
-            written.default.as_ref().map(|at| &at.place),
+            written.default.written().map(|at| &at.place),
             written.expires.as_ref().map(|at| &at.place),
             written.persist.as_ref().map(|at| &at.place),
             written.mqtt_set.as_ref().map(|at| &at.place),

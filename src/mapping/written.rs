@@ -175,20 +175,49 @@ pub struct PointWritten {
     pub name: Option<At<String>>,
     pub description: String,
     pub kind: Option<At<Kind>>,
-    pub unit: Option<At<Unit>>,
+    pub unit: Field<Unit>,
     pub range: Option<At<(Bound, Bound)>>,
     pub absent: Option<At<f64>>,
-    pub texts: Option<At<Vec<String>>>,
+    pub texts: Field<Vec<String>>,
     pub deadband: Option<At<f64>>,
     pub role: Option<At<String>>,
     pub source: At<SourceWritten>,
-    pub default: Option<At<DefaultWritten>>,
+    pub default: Field<DefaultWritten>,
     pub expires: Option<At<Duration>>,
     pub persist: Option<At<bool>>,
     pub mqtt_set: Option<At<bool>>,
     pub momentary: Option<At<bool>>,
     pub rollover: Option<At<Energy>>,
     pub faces: Vec<FaceWritten>,
+}
+
+/// A field that the kind of its point may need: not written, written badly (and reported), or written.
+#[derive(Debug)]
+pub enum Field<T> {
+    Left,
+    Bad,
+    Written(At<T>),
+}
+
+impl<T> Field<T> {
+    fn read(t: &mut Table<'_>, key: &'static str, f: &mut Findings) -> Self
+    where
+        T: Read,
+    {
+        match (t.opt(key, f), t.has(key)) {
+            (Some(at), _) => Self::Written(at),
+            (None, true) => Self::Bad,
+            (None, false) => Self::Left,
+        }
+    }
+
+    /// What was written.
+    pub const fn written(&self) -> Option<&At<T>> {
+        match self {
+            Self::Written(at) => Some(at),
+            Self::Left | Self::Bad => None,
+        }
+    }
 }
 
 /// What a BACnet service object is.
@@ -223,6 +252,9 @@ pub struct ExampleWritten {
     pub value: Option<At<Expected>>,
 }
 
+/// So that the last of ten zones still has addresses.
+const LONGEST_STRIDE: u32 = 7_000;
+
 const KINDS: &[(Kind, &str)] = &[
     (Kind::Bool, "bool"),
     (Kind::Number, "number"),
@@ -234,6 +266,12 @@ const KINDS: &[(Kind, &str)] = &[
 /// A kind's spelling in mapping files.
 pub fn kind_word(kind: Kind) -> &'static str {
     KINDS.iter().find(|row| row.0 == kind).map_or("", |row| row.1)
+}
+
+/// A word with its article.
+pub fn a(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {word}")
 }
 
 impl SiteFile {
@@ -249,7 +287,7 @@ impl SiteFile {
             points: points(&mut top, file, Owner::Site, f),
             services: services(&mut top, f),
         };
-        if site.zones.is_empty() {
+        if !top.has("zone") {
             top.missing("zone", "a site has at least one [[zone]]", f);
         }
         top.finish(f);
@@ -275,7 +313,11 @@ impl TemplateFile {
             let version = head.need::<u16>("version", "the version that the BMS reads", f);
             let stride = head.need::<u32>("stride", "what a zone's index is multiplied with, such as 100", f);
             this.version = version.map_or(0, |at| at.value);
-            this.stride = stride.map_or(0, |at| at.value.min(10_000));
+            if let Some(at) = stride.as_ref().filter(|at| at.value > LONGEST_STRIDE) {
+                let help = "ten zones have to fit below 65536";
+                f.error("out-of-range", &at.place, format!("a stride is at most {LONGEST_STRIDE}"), help);
+            }
+            this.stride = stride.map_or(0, |at| at.value.min(LONGEST_STRIDE));
             this.mirror_input_at = head.opt("mirror_input_at", f).map(|at| at.value);
             this.zero_filled = head.opt::<(u16, u16)>("zero_filled", f).map(|at| at.value);
             head.finish(f);
@@ -441,25 +483,24 @@ impl PointWritten {
     fn read(mut t: Table<'_>, file: FileDefaults, owner: Owner, f: &mut Findings) -> Self {
         let place = t.place();
         let source = match t.item("source") {
+            None if owner == Owner::Profile => {
+                t.missing("source", "where it is read: source = { input = 0, type = \"f32\" }", f);
+                At { value: SourceWritten::Device { device: None, at: None }, place: place.clone() }
+            }
             None => At { value: SourceWritten::Command, place: place.clone() },
             Some(item) => At { place: item.place(), value: SourceWritten::read(&item, file, owner, f) },
         };
-        if owner == Owner::Profile && matches!(source.value, SourceWritten::Command) {
-            t.missing("source", "where it is read: source = { input = 0, type = \"f32\" }", f);
-        }
         let mut this = Self {
             name: t.need("name", "the point's key, such as \"hall/room_temperature\"", f),
             description: t.opt("description", f).map(|at| at.value).unwrap_or_default(),
             kind: t.word("kind", KINDS, f),
-            unit: t.opt("unit", f),
+            unit: Field::read(&mut t, "unit", f),
             range: t.opt("range", f),
             absent: t.opt("absent", f),
-            texts: t
-                .opt::<Vec<At<String>>>("texts", f)
-                .map(|at| At { value: at.value.into_iter().map(|text| text.value).collect(), place: at.place }),
+            texts: Field::read(&mut t, "texts", f),
             deadband: t.opt("deadband", f),
             role: t.opt("role", f),
-            default: None,
+            default: Field::Left,
             expires: None,
             persist: None,
             mqtt_set: None,
@@ -472,7 +513,7 @@ impl PointWritten {
         if owner == Owner::Profile {
             this.rollover = t.opt("rollover", f);
         } else {
-            this.default = t.opt("default", f);
+            this.default = Field::read(&mut t, "default", f);
             this.persist = t.opt("persist", f);
             this.mqtt_set = t.opt("mqtt_set", f);
             this.momentary = t.opt("momentary", f);
@@ -569,6 +610,12 @@ impl Read for Bound {
                 None
             }
         }
+    }
+}
+
+impl Read for Vec<String> {
+    fn read(item: &Item<'_>, f: &mut Findings) -> Option<Self> {
+        Vec::<At<String>>::read(item, f).map(|list| list.into_iter().map(|text| text.value).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::build::Builder;
+use super::build::{Builder, LaidZone};
 use super::written::{HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
 use crate::plant::{BmsLossPolicy, Heater, HeaterId, HeaterRole, Roles, Source, TemperatureLimit, Zone, ZoneId};
 use crate::point::Kind;
@@ -29,7 +29,9 @@ impl Builder {
             }
             let idle = self.share_of(heater.idle.as_ref(), rated).unwrap_or(Watts::ZERO);
             let fallback = self.share_of(heater.fallback.as_ref(), rated).unwrap_or(idle);
-            if let Some(at) = heater.fallback.as_ref().filter(|_| fallback < idle && !heater.may_switch_off) {
+            if let Some(at) =
+                heater.fallback.as_ref().filter(|_| fallback < idle && idle <= rated && !heater.may_switch_off)
+            {
                 let help = "raise it, or write may_switch_off = true";
                 self.f.error(
                     "out-of-range",
@@ -89,29 +91,34 @@ impl Builder {
     }
 
     /// All zones, with their heaters; each with what was written of it.
-    pub fn zones<'a>(&mut self, written: &'a [ZoneWritten]) -> Vec<(ZoneId, &'a ZoneWritten)> {
+    pub fn zones<'a>(&mut self, written: &'a [ZoneWritten]) -> Vec<LaidZone<'a>> {
         let mut all = Vec::new();
         let mut indices: Vec<(u8, Place)> = Vec::new();
         for zone in written {
-            if let Some(at) = &zone.index {
-                if at.value > 9 {
-                    self.f.error("out-of-range", &at.place, "a zone's index is 0 to 9", "a site has up to ten zones");
-                }
-                if let Some((_, first)) = indices.iter().find(|(index, _)| *index == at.value) {
-                    let help = format!("the first is at {}; it decides the BMS addresses", first.line());
-                    self.f.error("duplicate-name", &at.place, format!("index {} is taken", at.value), help);
-                }
-                indices.push((at.value, at.place.clone()));
-            }
+            let index = zone.index.as_ref().filter(|at| self.index(at, &mut indices)).map(|at| u32::from(at.value));
             if let Some(name) = self.owner(zone.name.as_ref()) {
                 let id = ZoneId(u16::try_from(self.plant.zones.len()).unwrap_or(u16::MAX));
                 let compiled = self.zone(zone, id, name);
                 self.plant.zones.push(compiled);
-                all.push((id, zone));
+                all.push(LaidZone { id, index, written: zone });
             }
         }
         self.lonely_heaters(written);
         all
+    }
+
+    fn index(&mut self, at: &At<u8>, taken: &mut Vec<(u8, Place)>) -> bool {
+        if at.value > 9 {
+            self.f.error("out-of-range", &at.place, "a zone's index is 0 to 9", "a site has up to ten zones");
+            return false;
+        }
+        if let Some((_, other)) = taken.iter().find(|(index, _)| *index == at.value) {
+            let help = format!("also at {}; it decides the BMS addresses", other.line());
+            self.f.error("duplicate-name", &at.place, format!("index {} is taken", at.value), help);
+            return false;
+        }
+        taken.push((at.value, at.place.clone()));
+        true
     }
 
     fn zone(&mut self, written: &ZoneWritten, id: ZoneId, name: String) -> Zone {
@@ -175,6 +182,9 @@ impl Builder {
 
     /// Heaters that no zone names. Where a zone's list is broken, they may only seem so.
     fn lonely_heaters(&mut self, zones: &[ZoneWritten]) {
+        if zones.is_empty() {
+            return;
+        }
         let lonely: Vec<String> =
             self.plant.heaters.iter().filter(|h| h.zone == NO_ZONE).map(|h| h.name.clone()).collect();
         for name in lonely {

@@ -9,7 +9,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     let nearest = known.iter().map(|k| (distance(&lower, &k.to_lowercase()), *k)).min();
     match nearest {
         Some((steps, best)) if steps <= 1 + word.chars().count() / 4 => format!("did you mean `{best}`?"),
-        None => "there is none".to_owned(),
+        None => "nothing of the kind is defined".to_owned(),
         _ if known.len() > 40 => format!("there are {} to choose from", known.len()),
         _ => format!("known: {}", known.join(", ")),
     }
@@ -48,6 +48,6 @@ mod tests {
     fn the_nearest_word_or_all() {
         assert_eq!(did_you_mean("hetaers", ["heaters", "meter"]), "did you mean `heaters`?");
         assert_eq!(did_you_mean("xyz", ["heaters", "meter"]), "known: heaters, meter");
-        assert_eq!(did_you_mean("x", []), "there is none");
+        assert_eq!(did_you_mean("x", []), "nothing of the kind is defined");
     }
 }
