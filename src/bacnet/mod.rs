@@ -26,6 +26,8 @@ mod writes;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use client::{CallError, Client, Datum, ObjectRef, Target};
 pub use node::Node;
