@@ -22,17 +22,19 @@ use std::time::Duration;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{LastWill, Packet, Publish, SubscribeFilter, SubscribeReasonCode};
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::LINK;
 use super::inbox::{Arrived, Inbox, Meaning};
+use super::intervals::Intervals;
 use super::outbox::{Identity, Outbox, WINDOW};
 use super::payloads::Id;
 use super::readings;
 use super::topics::Topics;
 use super::window::Window;
+use crate::durable::SavedInterval;
 use crate::plant::{HeaterId, Plant, SiteRole};
 use crate::point::{PointId, PointKey, Reading, Update, Value};
 use crate::ports::{Ports, Requests};
@@ -103,13 +105,24 @@ const FILTERS_AT_ONCE: usize = 32;
 
 /// Run until the stop: then last commands, `offline`, and a proper goodbye, within about two seconds.
 pub async fn run(settings: Settings, plant: Arc<Plant>, ports: Ports) {
-    run_with(settings, plant, ports, Timing::default()).await;
+    run_with(settings, plant, ports, None, Timing::default()).await;
+}
+
+/// [`run`], and publish closed intervals from the store's durable outbox.
+pub async fn run_with_intervals(settings: Settings, plant: Arc<Plant>, ports: Ports, intervals: Intervals) {
+    run_with(settings, plant, ports, Some(intervals), Timing::default()).await;
 }
 
 /// [`run`] with other times.
-pub(super) async fn run_with(settings: Settings, plant: Arc<Plant>, ports: Ports, timing: Timing) {
+pub(super) async fn run_with(
+    settings: Settings,
+    plant: Arc<Plant>,
+    ports: Ports,
+    intervals: Option<Intervals>,
+    timing: Timing,
+) {
     match Topics::new(&settings.site) {
-        Ok(topics) => Client::new(settings, topics, plant, ports, timing).run().await,
+        Ok(topics) => Client::new(settings, topics, plant, ports, timing).run(intervals).await,
         Err(error) => {
             tracing::error!(site = ?settings.site, %error, "MQTT stays off");
             ports.metrics.up(LINK, false);
@@ -210,7 +223,11 @@ impl Client {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, intervals: Option<Intervals>) {
+        let (mut unsent, sent) = intervals.map(|ends| (ends.unsent, ends.sent)).unzip();
+        if let Some(unsent) = &mut unsent {
+            self.outbox.intervals.renew(Arc::clone(&unsent.borrow_and_update()));
+        }
         self.ports.metrics.up(LINK, false);
         self.report_link(false);
         let mut tick = tokio::time::interval(TICK);
@@ -243,6 +260,7 @@ impl Client {
                     Ok(()) => self.outbox.show(Arc::clone(&self.ports.image.borrow_and_update())),
                     Err(_) => image = false,
                 },
+                list = renewed(&mut unsent) => self.outbox.intervals.renew(list),
                 Some((key, id, refused)) = self.answers.recv() => self.outbox.answer(&key, &id, refused),
                 _ = tick.tick() => self.on_tick(),
                 () = stop.cancelled(), if self.ending == Ending::No => {
@@ -264,6 +282,9 @@ impl Client {
                 },
             }
             self.pump();
+            if let Some(sent) = &sent {
+                self.outbox.intervals.report(sent);
+            }
             if self.ending == Ending::Farewell && self.window.is_empty() && self.outbox.commands_idle() {
                 self.say_goodbye();
                 deadline = Box::pin(sleep(self.timing.settle));
@@ -465,6 +486,17 @@ async fn happens(link: &mut Link) -> Happened {
             None => Happened::Failed("the event loop has ended".to_owned()),
         },
     }
+}
+
+/// The store's list is renewed; never, when there is no store any more.
+async fn renewed(unsent: &mut Option<watch::Receiver<Arc<Vec<SavedInterval>>>>) -> Arc<Vec<SavedInterval>> {
+    if let Some(list) = unsent {
+        if list.changed().await.is_ok() {
+            return Arc::clone(&list.borrow_and_update());
+        }
+        *unsent = None;
+    }
+    std::future::pending().await
 }
 
 /// Poll the event loop until its first error. It is not cancel-safe, so it has a task of its own.

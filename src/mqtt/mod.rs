@@ -4,14 +4,14 @@
 //! ([`readings`]) or as a wish to write ([`set`]), the commands and their precedence ([`commands`], [`outbox`]), what the
 //! image shows ([`views`], [`events`]), and what is on the wire unacknowledged ([`window`]). The I/O half is [`client`].
 //!
-//! `meters/{m}/interval` is not published here yet: a closed interval must survive any outage, so it comes from the
-//! store's durable outbox, whose rows go only when the broker has acknowledged them. [`outbox::Tag`] is where it joins:
-//! an acknowledgement comes back with the tag of what was published.
+//! Everything here is forgotten with the process but one thing: closed [`intervals`] come from the store's durable outbox
+//! and leave it only when the broker has acknowledged them.
 
 pub mod client;
 mod commands;
 mod events;
 mod inbox;
+mod intervals;
 mod outbox;
 mod payloads;
 mod readings;
@@ -25,7 +25,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Settings, run};
+pub use client::{Settings, run, run_with_intervals};
+pub use intervals::{IntervalKey, Intervals};
 pub use topics::BadSite;
 
 /// The link's name in metrics.

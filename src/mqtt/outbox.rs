@@ -1,5 +1,5 @@
-//! What is to be published, and in which order: commands first, then the gateway's status, answers, events, and the views
-//! with what room is left. Pure: the client asks for the next message while the connection can take one.
+//! What is to be published, and in which order: commands first, then the gateway's status, answers, events, closed
+//! intervals, and the views with what room is left. Pure: the client asks for the next message while the connection can take one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::LINK;
 use super::commands::{Commands, Next};
 use super::events::Events;
+use super::intervals::{IntervalKey, Waiting};
 use super::payloads::{CommandOut, Id, SetResultOut, StatusOut, json};
 use super::topics::Topics;
 use super::views::Views;
@@ -34,6 +35,8 @@ pub(super) enum Tag {
     Result,
     /// An event: published again after a lost connection, with the same id.
     Event(Vec<u8>),
+    /// A closed interval.
+    Interval(IntervalKey),
     /// A retained view: all of them are due again after a lost connection.
     View,
 }
@@ -81,6 +84,8 @@ pub(super) struct Outbox {
     results: VecDeque<(PointKey, Vec<u8>)>,
     events: Events,
     waiting_events: VecDeque<Vec<u8>>,
+    /// Closed intervals of the store's outbox.
+    pub intervals: Waiting,
     views: Views,
     closing: bool,
 }
@@ -106,6 +111,7 @@ impl Outbox {
             status: None,
             results: VecDeque::new(),
             waiting_events: VecDeque::new(),
+            intervals: Waiting::default(),
             closing: false,
         }
     }
@@ -176,8 +182,10 @@ impl Outbox {
 
     /// The broker has it.
     pub fn acknowledged(&mut self, tag: &Tag) {
-        if let Tag::Command(heater) = tag {
-            self.commands.acknowledged(*heater);
+        match tag {
+            Tag::Command(heater) => self.commands.acknowledged(*heater),
+            Tag::Interval(key) => self.intervals.acknowledged(key),
+            Tag::Status | Tag::Result | Tag::Event(_) | Tag::View => {}
         }
     }
 
@@ -187,6 +195,7 @@ impl Outbox {
             match tag {
                 Tag::Event(event) if self.waiting_events.len() < MAX_EVENTS => self.waiting_events.push_front(event),
                 Tag::Event(_) => self.metrics.dropped(LINK, "event"),
+                Tag::Interval(key) => self.intervals.lost(&key),
                 Tag::Result => self.metrics.dropped(LINK, "answer to a set"),
                 Tag::Command(_) | Tag::Status | Tag::View => {}
             }
@@ -231,8 +240,14 @@ impl Outbox {
             let tag = Tag::Event(payload.clone());
             return Some(Message { topic: self.topics.events(), payload, retain: false, tag });
         }
+        if self.closing {
+            return None;
+        }
+        if let Some((topic, payload, key)) = self.intervals.next(&self.topics) {
+            return Some(Message { topic, payload, retain: false, tag: Tag::Interval(key) });
+        }
         // Before the first image there is nothing to show.
-        if self.closing || self.image.seq == 0 {
+        if self.image.seq == 0 {
             return None;
         }
         let (topic, payload) = self.views.next(&self.plant, &self.topics, &self.image, now)?;

@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::client::{Settings, Timing, run_with};
-use super::testing::{TestClock, ack_json, command, image_with, now, plant, telemetry_json};
+use super::intervals::{IntervalKey, Intervals};
+use super::testing::{TestClock, ack_json, command, image_with, interval, now, plant, telemetry_json};
 use crate::decision::Desired;
+use crate::durable::SavedInterval;
 use crate::plant::{HeaterId, HeaterRole, Plant, SiteRole};
 use crate::point::{Fault, Image, PointId, Priority, Reading, Value};
 use crate::ports::{Batch, Ports, Requests, Submission};
@@ -67,6 +69,8 @@ struct Gateway {
     desired: watch::Sender<Arc<Desired>>,
     readings: mpsc::Receiver<Batch>,
     requests: mpsc::Receiver<Submission>,
+    unsent: watch::Sender<Arc<Vec<SavedInterval>>>,
+    sent: mpsc::Receiver<Vec<IntervalKey>>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
@@ -104,9 +108,13 @@ impl Gateway {
             version: "0.1.0".into(),
             outside: Default::default(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(run_with(settings, Arc::clone(&plant), ports, TIMING)));
+        let (unsent, unsent_seen) = watch::channel(Arc::new(Vec::new()));
+        let (sent_in, sent) = mpsc::channel(4);
+        let intervals = Some(Intervals { unsent: unsent_seen, sent: sent_in });
+        let client = run_with(settings, Arc::clone(&plant), ports, intervals, TIMING);
+        let task = AbortOnDropHandle::new(tokio::spawn(client));
         let seen = std::collections::BTreeMap::new();
-        Self { plant, clock, image, desired, readings, requests, metrics, stop, task, seen }
+        Self { plant, clock, image, desired, readings, requests, unsent, sent, metrics, stop, task, seen }
     }
 
     fn desire(&self, commands: &[(u64, u64, f64)]) {
@@ -558,4 +566,36 @@ async fn a_slow_engine_delays_no_command() {
     }
     gateway.desire(&[(1, 0, 1000.0)]);
     controller.hears("heaters/rack-a/command", "the command", |_| true).await;
+}
+
+#[tokio::test]
+async fn closed_intervals_survive_a_broker_that_goes_and_are_marked_when_they_have_arrived() {
+    let broker = RunningBroker::start("127.0.0.1:0");
+    let address = broker.address;
+    let mut gateway = Gateway::start(address);
+    gateway.link_reads(true).await;
+    broker.handle.stall(true);
+    let all: Vec<SavedInterval> = (1..=100).map(interval).collect();
+    gateway.unsent.send_replace(Arc::new(all.clone()));
+    gateway.link_reads(false).await;
+    assert!(gateway.sent.try_recv().is_err(), "nothing was acknowledged");
+    broker.handle.stall(false);
+    broker.halt().await;
+
+    let broker = RunningBroker::start(&address.to_string());
+    let biller = Peer::start(address, "meters/+/interval").await;
+    gateway.link_reads(true).await;
+    let mut marked = std::collections::BTreeSet::new();
+    while marked.len() < 100 {
+        let some = tokio::time::timeout(PATIENCE, gateway.sent.recv()).await.unwrap().unwrap();
+        marked.extend(some.into_iter().map(|(_, seq)| seq));
+        let left = all.iter().filter(|interval| !marked.contains(&interval.seq)).cloned().collect();
+        gateway.unsent.send_replace(Arc::new(left));
+    }
+    // The biller may have come after the first ones; what it heard came in order, and nothing twice on one connection.
+    biller.hears("meters/hall-meter/interval", "the last one", |interval| interval["seq"] == 100).await;
+    let seqs: Vec<u64> =
+        biller.payloads("meters/hall-meter/interval").iter().filter_map(|interval| interval["seq"].as_u64()).collect();
+    assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "{seqs:?}");
+    drop(broker);
 }

@@ -57,6 +57,10 @@ impl Topics {
         format!("{}/points/{key}/set/result", self.base)
     }
 
+    pub fn interval(&self, meter: &str) -> String {
+        format!("{}/meters/{meter}/interval", self.base)
+    }
+
     pub fn events(&self) -> String {
         format!("{}/events", self.base)
     }
