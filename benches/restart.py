@@ -50,7 +50,7 @@ def measure(run: Run, args: argparse.Namespace) -> int:
         gateway, seconds = site.spawn_and_time()
         took.append(1000 * seconds)
         with Face(site.modbus) as face:
-            face.ask(60)
+            face.ask(50)
     print(machine())
     print(
         f"{len(took)} starts: first {took[0]:.0f} ms, median {statistics.median(took):.0f} ms, worst {max(took):.0f} ms"

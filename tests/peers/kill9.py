@@ -61,7 +61,7 @@ class Load:
                 self.goods += 1
 
     def _write(self, face: Face) -> None:
-        refused = face.write(PERCENT, 300 + self.writes % 600)
+        refused = face.write(PERCENT, 200 + self.writes % 300)
         if refused is None:
             self.writes += 1
         else:
@@ -82,7 +82,7 @@ def main(run: Run) -> None:
     gateway, first = site.spawn_and_time()
     run.note(f"first start, empty state: {1000 * first:.0f} ms")
     with Face(site.modbus) as face:
-        face.ask(60)
+        face.ask(50)
         wait_until(lambda: face.total(HEAT_WH) is not None, 30.0, "the meter has answered")
         wait_until(lambda: face.total(HEAT_WH) > 0, 180.0, "heat is metered", every=0.2)
         wait_until(lambda: (face.total(ELECTRICAL_WH) or 0) > 0, 60.0, "electricity is metered", every=0.2)
