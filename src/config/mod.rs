@@ -172,6 +172,8 @@ impl Checker<'_> {
         let http = self.http();
         if let (Some(modbus), Some(http)) = (&modbus, &http)
             && modbus.listen == http.listen
+            // Two ports that the system picks are not the same port.
+            && modbus.listen.port() != 0
         {
             self.wrong("duplicate-name", "http.listen", "modbus.listen is the same", "choose another port");
         }

@@ -91,6 +91,25 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn listeners_share_no_port_unless_the_system_picks_it() {
+    let with = |modbus, http| {
+        load(
+            None,
+            &env(&[
+                ("HEATGATE__SITE__ID", "x"),
+                ("HEATGATE__MAPPING", "m.toml"),
+                ("HEATGATE__MODBUS__LISTEN", modbus),
+                ("HEATGATE__HTTP__LISTEN", http),
+            ]),
+        )
+        .map(|_| ())
+        .map_err(|findings| findings.iter().map(|finding| finding.code).collect::<Vec<_>>())
+    };
+    assert_eq!(with("127.0.0.1:8080", "127.0.0.1:8080"), Err(vec!["duplicate-name"]));
+    assert_eq!(with("127.0.0.1:0", "127.0.0.1:0"), Ok(()));
+}
+
+#[test]
 fn all_mistakes_at_once_with_their_places() {
     let text = r#"mapping = 5
 stat_dir = "/x"

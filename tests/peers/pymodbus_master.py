@@ -134,6 +134,13 @@ def writes(run: Run, face: Face) -> None:
     run.equal("and wrote nothing", face.holding(0, 5), [333, 111, 475, MODE_PERCENT, 1])
 
 
+def identification(run: Run, face: Face) -> None:
+    answer = face.client.read_device_information(read_code=1, object_id=0, device_id=1)
+    objects = {} if answer.isError() else answer.information
+    run.equal("FC 43/14 names the vendor", objects.get(0), b"heatgate")
+    run.check("FC 43/14 names product and version", objects.get(1) and objects.get(2), objects or answer)
+
+
 def by_hand(run: Run, modbus: Address) -> None:
     with Raw(modbus) as raw:
         for function in (0x07, 0x08, 0x0B, 0x11, 0x14, 0x18, 0x41, 0x64, 0x7F):
@@ -251,6 +258,7 @@ def main(run: Run) -> None:
         )
         reads(run, face)
         writes(run, face)
+        identification(run, face)
     by_hand(run, demo.modbus)
     run.equal("a SIGTERM ends the demo with 0", demo.process.stop(), 0)
 
