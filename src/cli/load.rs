@@ -111,3 +111,12 @@ fn compile(directory: Option<&PathBuf>, mapping: &Path) -> Compiled {
         None => mapping::compile(&root, &BuiltinFiles),
     }
 }
+
+/// The built-in demonstration with settings of this run in place of the process environment.
+pub(super) fn demo(settings: &[(String, String)]) -> Result<(Config, Plant), Vec<Diagnostic>> {
+    let examined = examine(None, settings);
+    match (examined.config, examined.plant) {
+        (Some(config), Some(plant)) => Ok((config, plant)),
+        _ => Err(examined.findings),
+    }
+}

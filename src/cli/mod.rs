@@ -1,4 +1,87 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand. Exit codes: 0 fine, 1 it failed, 2 it ran and found something wrong,
+//! 64 wrong usage, or a configuration with which `run` or `demo` cannot start.
 
 pub mod check;
+mod demo;
 pub mod load;
+mod run;
+mod sim;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+/// It failed.
+pub const EXIT_FAILED: u8 = 1;
+/// It ran and found something wrong.
+pub const EXIT_FOUND: u8 = 2;
+/// Wrong usage, or a configuration with which nothing can start (sysexits.h EX_USAGE).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Gateway between heating computers (MQTT) and a building's BMS (Modbus, BACnet).
+#[derive(Debug, Parser)]
+#[command(name = "heatgate", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// A whole site on this machine, nothing to install.
+    Demo(demo::Args),
+    /// The gateway.
+    Run(run::Args),
+    /// Compile configuration and mappings without any network, and print every finding.
+    Check(check::Args),
+    /// One simulated part of a site as a process of its own.
+    Sim(sim::Args),
+}
+
+/// argv to exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
+            // A closed pipe is no reason to fail.
+            let _ = error.print();
+            return code;
+        }
+    };
+    match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Sim(args) => sim::run(&args),
+    }
+}
+
+/// Print a line that a script may have stopped reading: a closed pipe ends nothing.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Print a line for people on standard error.
+fn complain(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A runtime for two cores.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Ends at SIGTERM or SIGINT.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

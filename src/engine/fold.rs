@@ -12,7 +12,9 @@ pub(super) fn fold(plant: &Plant, image: &mut Image, update: Update, now: Now) {
     let from_field = matches!(def.source, Source::Device(_) | Source::Heater(_)) || plant_link(plant, update.point);
     let Some(state) = image.get_mut(update.point).filter(|_| from_field) else { return };
     let reading = match update.reading {
-        Reading::Good(value) | Reading::Uncertain(value, _) if value.kind() != def.kind => Reading::Bad(Fault::Malformed),
+        Reading::Good(value) | Reading::Uncertain(value, _) if value.kind() != def.kind => {
+            Reading::Bad(Fault::Malformed)
+        }
         Reading::Good(value) | Reading::Uncertain(value, _) if def.absent == Some(value.as_f64()) => {
             Reading::Bad(Fault::Absent)
         }

@@ -1,3 +1,14 @@
 //! The shell: clock, wiring, supervision, shutdown. The only room that reads a clock.
+//!
+//! Start: bind every listener (a port in use is known before anything else begins), open the store, make the engine,
+//! start the adapters. Stop: release what was commanded, let the adapters drain for a bounded time, write the last
+//! checkpoint.
 
 pub mod clock;
+mod engine_task;
+mod local;
+mod supervise;
+mod wire;
+
+pub use engine_task::LocalRearm;
+pub use wire::{Addresses, Gateway, Setup, StartError, Views};

@@ -1,0 +1,76 @@
+//! `heatgate run`: the gateway.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{EXIT_FAILED, EXIT_USAGE, complain, load, runtime, told_to_stop};
+use crate::diagnostic::Severity;
+use crate::gateway::clock::SystemClock;
+use crate::gateway::{Gateway, Setup};
+use crate::telemetry;
+
+/// The gateway: serves until SIGTERM or SIGINT, then releases what it commanded and ends.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: heatgate run -c config/gateway.toml\n         heatgate run --observe   (commissioning: everything works, nothing is commanded or written)"
+)]
+pub struct Args {
+    /// The box's configuration
+    #[arg(short, long, value_name = "FILE", default_value = "config/gateway.toml")]
+    config: PathBuf,
+    /// Everything works and nothing is commanded or written
+    #[arg(long)]
+    observe: bool,
+}
+
+/// Run it.
+pub fn run(args: &Args) -> u8 {
+    let (config, plant, warnings) = match load::load(Some(&args.config)) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            for finding in &findings {
+                complain(finding);
+            }
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+            complain(format_args!("heatgate: {errors} errors in the configuration; nothing was started"));
+            return EXIT_USAGE;
+        }
+    };
+    telemetry::start(&config.log.filter, config.log.json);
+    for warning in &warnings {
+        complain(warning);
+    }
+    let outcome = runtime().map_err(|error| error.to_string()).and_then(|runtime| {
+        let time = SystemClock::new(1.0).map_err(|error| error.to_string())?;
+        let observe = args.observe || config.control.observe;
+        let setup = Setup {
+            config,
+            plant: Arc::new(plant),
+            time: Arc::new(time),
+            liveness: 1.0,
+            bms_liveness: 1.0,
+            outside: BTreeSet::new(),
+            observe,
+        };
+        runtime.block_on(serve(setup))
+    });
+    match outcome {
+        Ok(()) => 0,
+        Err(why) => {
+            complain(format_args!("heatgate: {why}"));
+            EXIT_FAILED
+        }
+    }
+}
+
+async fn serve(setup: Setup) -> Result<(), String> {
+    let site = setup.config.site.id.clone();
+    let gateway = Gateway::start(setup).await.map_err(|error| error.to_string())?;
+    let at = gateway.addresses();
+    let bacnet = at.bacnet.map(|address| address.to_string());
+    tracing::info!(%site, modbus = %at.modbus, bacnet, http = %at.http, local = %at.local.display(), "serving");
+    gateway.run_until(told_to_stop()).await.map_err(|error| error.to_string())?;
+    tracing::info!("released and stopped");
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! The engine over the shipped demonstration mapping: dialogues of events and what they show.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::control::Settings as ControlSettings;
+use crate::mapping::{BuiltinFiles, compile};
+use crate::point::{Doubt, Fault, Kind};
+use crate::point::{Priority, Quality, Value};
+use crate::request::{Action, Origin, Side, Write};
+use crate::time::Utc;
+
+struct Bench {
+    engine: Engine,
+    plant: Arc<Plant>,
+    image: Arc<Image>,
+    at: f64,
+    token: u64,
+}
+
+fn plant() -> Arc<Plant> {
+    let compiled = compile("demo.toml", &BuiltinFiles);
+    Arc::new(compiled.plant.unwrap_or_else(|| panic!("{:?}", compiled.findings)))
+}
+
+fn settings() -> Settings {
+    Settings { control: ControlSettings { observe: false, liveness: 1.0, bms_liveness: 1.0 }, liveness: 1.0 }
+}
+
+fn now(at: f64) -> Now {
+    let since = Duration::from_secs_f64(at);
+    Now { mono: Mono::from_start(since), utc: Utc::from_millis(1_700_000_000_000 + since.as_millis() as i64) }
+}
+
+impl Bench {
+    fn new(restored: Restored) -> Self {
+        let plant = plant();
+        let (engine, effects) = Engine::new(Arc::clone(&plant), settings(), restored, now(0.0));
+        let image = effects.image.expect("the first image");
+        Self { engine, plant, image, at: 0.0, token: 0 }
+    }
+
+    fn id(&self, key: &str) -> PointId {
+        self.plant.by_key(key).unwrap_or_else(|| panic!("no point {key}")).id
+    }
+
+    fn on(&mut self, event: Event) -> Effects {
+        let effects = self.engine.on(event, now(self.at));
+        if let Some(image) = &effects.image {
+            assert!(image.seq > self.image.seq, "images count up");
+            self.image = Arc::clone(image);
+        }
+        effects
+    }
+
+    fn tick(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.at += 1.0;
+            let _ = self.on(Event::Tick);
+        }
+    }
+
+    fn value(&self, key: &str) -> f64 {
+        let id = self.id(key);
+        let state = self.image.get(id).unwrap();
+        state.reading().value().unwrap_or_else(|| panic!("{key} is {:?}", state.reading())).as_f64()
+    }
+
+    fn quality(&self, key: &str) -> Quality {
+        self.image.reading(self.id(key)).quality()
+    }
+
+    fn set(&self, key: &str, number: f64, priority: u8) -> Write {
+        let def = self.plant.by_key(key).unwrap();
+        let value = Value::from_f64(def.kind, number).unwrap();
+        Write { point: def.id, action: Action::Set(value), priority: Priority::new(priority).unwrap() }
+    }
+
+    fn ask(&mut self, side: Side, writes: Vec<Write>) -> Verdict {
+        self.token += 1;
+        let request = Request { origin: Origin { side, peer: "tester".into() }, writes };
+        let token = self.token;
+        let effects = self.on(Event::Request { request, token });
+        let (answered, verdict) = effects.verdicts.into_iter().next().expect("every request is answered");
+        assert_eq!(answered, token);
+        if let Ok(accepted) = verdict {
+            assert_eq!(accepted.image_seq, self.image.seq, "the verdict's image is published with it");
+        }
+        verdict
+    }
+
+    /// Both heaters report and acknowledge, as their controllers do.
+    fn telemetry(&mut self, watts: f64) {
+        for (index, heater) in ["rack-a", "rack-b"].into_iter().enumerate() {
+            if let Some(command) = self.engine.decision().desired.commands[index].clone() {
+                let point = self.id(&format!("{heater}/ack_seq"));
+                let _ = self
+                    .on(Event::Readings(vec![Update { point, reading: Reading::Good(Value::Unsigned(command.seq)) }]));
+            }
+            let number = |role: &str, kw: f64| Update {
+                point: self.id(&format!("{heater}/{role}")),
+                reading: Reading::number(kw),
+            };
+            let updates = vec![
+                number("power", watts / 1000.0),
+                number("min", 7.5),
+                number("max", 30.0),
+                number("applied", watts / 1000.0),
+                Update { point: self.id(&format!("{heater}/state")), reading: Reading::Good(Value::State(1)) },
+                Update { point: self.id(&format!("{heater}/online")), reading: Reading::Good(Value::Bool(true)) },
+            ];
+            let _ = self.on(Event::Readings(updates));
+        }
+    }
+}
+
+#[test]
+fn after_a_start_nothing_is_raised_and_nothing_is_invented() {
+    let bench = Bench::new(Restored::default());
+    assert_eq!(bench.value("hall/state"), f64::from(crate::decision::ZoneState::Init.code()));
+    assert_eq!(bench.value("hall/power_command"), 15.0, "both fallbacks, 7.5 kW each");
+    assert_eq!(bench.image.reading(bench.id("hall/heat_delivered")), Reading::Bad(Fault::NeverRead));
+    assert_eq!(bench.quality("hall/heat_energy"), Quality::Bad);
+    assert_eq!(bench.value("hall/quality") as u16 & 0x8000, 0x8000);
+    assert_eq!(bench.value("hall/bms_timeout"), 300.0, "relinquish default");
+}
+
+#[test]
+fn a_write_is_seen_by_the_next_read_and_by_control_at_once() {
+    let mut bench = Bench::new(Restored::default());
+    bench.telemetry(7500.0);
+    let writes = vec![
+        bench.set("hall/enable", 1.0, 15),
+        bench.set("hall/demand_mode", 2.0, 15),
+        bench.set("hall/heat_request_percent", 50.0, 15),
+    ];
+    assert!(bench.ask(Side::Modbus, writes).is_ok());
+    assert_eq!(bench.value("hall/heat_request_percent"), 50.0);
+    assert_eq!(bench.value("hall/request_source"), 2.0, "the BMS is followed");
+    for _ in 0..60 {
+        bench.telemetry(15_000.0);
+        bench.tick(5);
+    }
+    let cap = bench.value("hall/power_command");
+    assert!((cap - 30.0).abs() < 0.9, "0.5 * 57 kW / 0.95 = 30 kW, and it is {cap}");
+}
+
+#[test]
+fn one_bad_write_leaves_everything_as_it_was() {
+    let mut bench = Bench::new(Restored::default());
+    let before = bench.image.seq;
+    let mut check = |side, writes: Vec<Write>, expected: fn(&Refusal) -> bool| {
+        let refusal = bench.ask(side, writes).unwrap_err();
+        assert!(expected(&refusal), "{refusal}");
+        assert_eq!(bench.image.seq, before, "no image, no change");
+    };
+    let probe = Bench::new(Restored::default());
+    let good = || probe.set("hall/heat_request_power", 20.0, 15);
+    check(
+        Side::Modbus,
+        vec![good(), probe.set("hall/heat_request_percent", 100.1, 15)],
+        |r| matches!(r, Refusal::OutOfRange { high, .. } if *high == 100.0),
+    );
+    check(Side::Modbus, vec![good(), probe.set("hall/demand_mode", 6.0, 15)], |r| {
+        matches!(r, Refusal::OutOfRange { .. })
+    });
+    check(Side::Modbus, vec![good(), probe.set("hall/enable", 1.0, 8)], |r| matches!(r, Refusal::BadPriority { .. }));
+    check(Side::Bacnet, vec![probe.set("hall/enable", 1.0, 6)], |r| matches!(r, Refusal::BadPriority { .. }));
+    check(Side::Mqtt, vec![good()], |r| matches!(r, Refusal::NotAllowed { .. }));
+    check(Side::Modbus, vec![good(), probe.set("hall/heat_available", 1.0, 15)], |r| {
+        matches!(r, Refusal::ReadOnly { .. })
+    });
+    let kind = Write { action: Action::Set(Value::Bool(true)), ..good() };
+    check(Side::Modbus, vec![kind], |r| matches!(r, Refusal::WrongKind { .. }));
+    let nowhere = Write { point: PointId(u32::MAX), ..good() };
+    check(Side::Modbus, vec![good(), nowhere], |r| matches!(r, Refusal::UnknownPoint));
+    assert_eq!(bench.value("hall/heat_request_power"), 0.0);
+}
+
+#[test]
+fn the_lowest_slot_rules_and_gives_way() {
+    let mut bench = Bench::new(Restored::default());
+    let key = "hall/heat_request_percent";
+    let modbus = bench.set(key, 40.0, 15);
+    let bacnet = bench.set(key, 70.0, 10);
+    assert!(bench.ask(Side::Modbus, vec![modbus]).is_ok());
+    assert!(bench.ask(Side::Bacnet, vec![bacnet]).is_ok());
+    assert_eq!(bench.value(key), 70.0);
+    let null = Write { action: Action::Relinquish, ..bacnet };
+    assert!(bench.ask(Side::Bacnet, vec![null]).is_ok());
+    assert_eq!(bench.value(key), 40.0);
+    let null = Write { action: Action::Relinquish, ..modbus };
+    assert!(bench.ask(Side::Modbus, vec![null]).is_ok());
+    assert_eq!(bench.value(key), 0.0, "relinquish default");
+}
+
+#[test]
+fn none_is_a_value_that_is_not_there() {
+    let mut bench = Bench::new(Restored::default());
+    let id = bench.id("hall/electrical_limit");
+    assert_eq!(bench.image.reading(id), Reading::Bad(Fault::Absent), "relinquished means none");
+    let limit = bench.set("hall/electrical_limit", 20.0, 15);
+    assert!(bench.ask(Side::Modbus, vec![limit]).is_ok());
+    assert_eq!(bench.value("hall/electrical_limit"), 20.0);
+    let none = bench.set("hall/electrical_limit", 6553.5, 15);
+    assert!(bench.ask(Side::Modbus, vec![none]).is_ok());
+    assert_eq!(bench.image.reading(id), Reading::Bad(Fault::Absent));
+    assert_eq!(bench.image.get(id).unwrap().shown().map(Value::as_f64), Some(6553.5));
+}
+
+#[test]
+fn what_acts_once_clears_itself() {
+    let mut bench = Bench::new(Restored::default());
+    let reset = bench.set("hall/fault_reset", 1.0, 15);
+    assert!(bench.ask(Side::Modbus, vec![reset]).is_ok());
+    assert_eq!(bench.value("hall/fault_reset"), 0.0);
+}
+
+#[test]
+fn field_values_age_and_wrong_kinds_are_malformed() {
+    let mut bench = Bench::new(Restored::default());
+    bench.telemetry(9000.0);
+    assert_eq!(bench.quality("rack-a/power"), Quality::Good);
+    assert_eq!(bench.value("hall/electrical_power"), 18.0);
+    bench.tick(31);
+    let id = bench.id("rack-a/power");
+    assert!(matches!(bench.image.reading(id), Reading::Uncertain(_, Doubt::Stale)));
+    assert_eq!(bench.quality("rack-a/online"), Quality::Good, "what comes on change does not age");
+    let wrong = vec![Update { point: id, reading: Reading::Good(Value::Bool(true)) }];
+    let _ = bench.on(Event::Readings(wrong));
+    assert_eq!(bench.image.reading(id), Reading::Bad(Fault::Malformed));
+    let not_a_field_point = bench.id("hall/enable");
+    let _ =
+        bench.on(Event::Readings(vec![Update { point: not_a_field_point, reading: Reading::Good(Value::Bool(true)) }]));
+    assert_eq!(bench.value("hall/enable"), 0.0, "the field writes no command");
+}
+
+#[test]
+fn slots_survive_a_restart_but_do_not_count_as_fresh() {
+    let mut bench = Bench::new(Restored::default());
+    let writes = vec![bench.set("hall/enable", 1.0, 15), bench.set("hall/heat_request_percent", 80.0, 15)];
+    assert!(bench.ask(Side::Modbus, writes).is_ok());
+    let checkpoint = bench.engine.checkpoint();
+    assert!(checkpoint.slots.iter().any(|slot| slot.key.as_str() == "hall/heat_request_percent"));
+
+    let restored = Restored { slots: checkpoint.slots, counters: checkpoint.counters, ..Restored::default() };
+    let mut again = Bench::new(restored);
+    let id = again.id("hall/heat_request_percent");
+    assert!(matches!(again.image.reading(id), Reading::Uncertain(Value::Number(_), Doubt::Restored)));
+    again.telemetry(7500.0);
+    again.tick(60);
+    assert_eq!(again.value("hall/power_command"), 15.0, "still the fail-safe cap");
+    let rewrite = vec![again.set("hall/enable", 1.0, 15), again.set("hall/heat_request_percent", 80.0, 15)];
+    assert!(again.ask(Side::Modbus, rewrite).is_ok());
+    assert_eq!(again.image.reading(id).quality(), Quality::Good);
+}
+
+#[test]
+fn a_saved_slot_that_fits_no_more_is_left_out_and_told() {
+    let stranger = SavedSlot {
+        key: crate::point::PointKey::new("attic/enable").unwrap(),
+        priority: Priority::PROGRAM,
+        value: Value::Bool(true),
+        by: "modbus".into(),
+        at: Utc::default(),
+    };
+    let restored = Restored { slots: vec![stranger], ..Restored::default() };
+    let (_, effects) = Engine::new(plant(), settings(), restored, now(0.0));
+    assert_eq!(effects.notices, vec![Notice::SlotLeftOut { key: "attic/enable".into() }]);
+}
+
+#[test]
+fn every_role_of_the_outward_face_has_a_value_or_a_cause() {
+    let bench = Bench::new(Restored::default());
+    for (id, state) in bench.image.iter() {
+        let def = bench.plant.point(id).unwrap();
+        match state.reading() {
+            Reading::Good(value) | Reading::Uncertain(value, _) => assert_eq!(value.kind(), def.kind, "{}", def.key),
+            Reading::Bad(fault) => assert!(!fault.to_string().is_empty()),
+        }
+    }
+    assert!(bench.plant.points.iter().any(|def| def.kind == Kind::Energy));
+}
+
+#[test]
+fn going_down_releases_and_takes_no_more_requests() {
+    let mut bench = Bench::new(Restored::default());
+    let effects = bench.on(Event::Shutdown);
+    let decision = effects.decision.expect("the release");
+    for command in decision.desired.commands.iter().flatten() {
+        assert_eq!(command.cap, command.fallback);
+    }
+    let write = bench.set("hall/enable", 1.0, 15);
+    assert_eq!(bench.ask(Side::Modbus, vec![write]), Err(Refusal::ShuttingDown));
+}

@@ -1,0 +1,336 @@
+//! Wiring: from a configuration and a plant to a running gateway, and down again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::boot_id;
+use super::engine_task::{EngineTask, LocalRearm};
+use super::local::{Acts, LocalSocket};
+use super::supervise::{TaskEnded, Tasks};
+use crate::config::Config;
+use crate::decision::{Decision, Desired};
+use crate::engine::{Engine, Restored, Settings as EngineSettings};
+use crate::plant::{HeaterId, Plant};
+use crate::point::Image;
+use crate::ports::{Ports, Requests};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::time::{TimeSource, Timeout};
+use crate::{bacnet, control, modbus, mqtt, web};
+
+/// Requests that may wait for the engine; beyond that they are refused as busy.
+const REQUEST_QUEUE: usize = 64;
+/// Batches of readings that may wait; beyond that the poller waits.
+const READING_QUEUE: usize = 256;
+/// How long adapters may drain, on the wall.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the last checkpoint may take, on the wall.
+const LAST_SAVE: Duration = Duration::from_secs(5);
+
+/// What a gateway is made of.
+pub struct Setup {
+    /// This box.
+    pub config: Config,
+    /// The site.
+    pub plant: Arc<Plant>,
+    /// The time.
+    pub time: Arc<dyn TimeSource>,
+    /// How much longer parties that report may stay silent, in site time, because they live in wall time.
+    pub liveness: f64,
+    /// The same for the BMS.
+    pub bms_liveness: f64,
+    /// Heaters whose controllers live in wall time.
+    pub outside: BTreeSet<HeaterId>,
+    /// Nothing is commanded or written.
+    pub observe: bool,
+}
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be had.
+    #[error("{what} cannot listen on {address}: {source}; choose another with {option}")]
+    Listen {
+        /// Which server.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The configuration key that moves it.
+        option: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The file that holds the broker's password cannot be read.
+    #[error("the password file {} cannot be read: {source}; it is named by mqtt.password_file", .file.display())]
+    Password {
+        /// Which.
+        file: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The state directory cannot be used.
+    #[error("the state directory {} cannot be used: {why}; choose another with state_dir", .dir.display())]
+    State {
+        /// Which.
+        dir: PathBuf,
+        /// The system's or the database's word.
+        why: String,
+    },
+}
+
+/// Where the gateway can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Modbus TCP.
+    pub modbus: SocketAddr,
+    /// BACnet/IP.
+    pub bacnet: Option<SocketAddr>,
+    /// Status page.
+    pub http: SocketAddr,
+    /// The local socket.
+    pub local: PathBuf,
+}
+
+/// What others may watch.
+#[derive(Clone)]
+pub struct Views {
+    /// The newest image.
+    pub image: watch::Receiver<Arc<Image>>,
+    /// The newest decision.
+    pub decision: watch::Receiver<Arc<Decision>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A gateway that runs.
+pub struct Gateway {
+    addresses: Addresses,
+    views: Views,
+    adapters: Tasks,
+    engine: Tasks,
+    release: CancellationToken,
+    released: CancellationToken,
+    stop: CancellationToken,
+    stop_engine: CancellationToken,
+}
+
+fn listen<T>(
+    what: &'static str,
+    address: SocketAddr,
+    option: &'static str,
+    bound: io::Result<T>,
+) -> Result<T, StartError> {
+    bound.map_err(|source| StartError::Listen { what, address, option, source })
+}
+
+impl Gateway {
+    /// Bind everything, then start everything.
+    pub async fn start(setup: Setup) -> Result<Self, StartError> {
+        let Setup { config, plant, time, liveness, bms_liveness, outside, observe } = setup;
+        let mqtt_settings = mqtt_settings(&config, outside)?;
+        let modbus_server = modbus::server::Server::bind(modbus_settings(&config), Arc::clone(&plant));
+        let modbus_server = modbus_server.and_then(|server| server.local_addr().map(|at| (server, at)));
+        let (modbus_server, modbus_at) =
+            listen("the Modbus server", config.modbus.listen, "modbus.listen", modbus_server)?;
+        let bacnet_node = if config.bacnet.enabled {
+            let node = bacnet::Node::bind(bacnet_settings(&config), Arc::clone(&plant));
+            Some(listen("the BACnet server", config.bacnet.listen, "bacnet.listen", node)?)
+        } else {
+            None
+        };
+        let web_server = web::server::Server::bind(config.http.listen).await;
+        let web_server = listen("the status page", config.http.listen, "http.listen", web_server)?;
+
+        let state_error = |why: String| StartError::State { dir: config.state_dir.clone(), why };
+        std::fs::create_dir_all(&config.state_dir).map_err(|error| state_error(error.to_string()))?;
+        let local_at = config.state_dir.join("heatgate.sock");
+        let local = LocalSocket::bind(&local_at).await.map_err(|error| state_error(error.to_string()))?;
+        let (store, restored) = Store::open(&config.state_dir).map_err(|error| state_error(error.to_string()))?;
+        if let Some(reason) = &restored.lost {
+            tracing::error!(%reason, "the memory of this gateway is lost; totals begin a new epoch");
+        }
+        let restored = Restored {
+            new_epoch: restored.lost.as_ref().map(|_| restored.epoch),
+            counters: restored.checkpoint.counters,
+            latches: restored.checkpoint.latches,
+            slots: restored.checkpoint.slots,
+        };
+
+        let metrics = Arc::new(Metrics::new());
+        let settings = EngineSettings { control: control::Settings { observe, liveness, bms_liveness }, liveness };
+        let (engine, first) = Engine::new(Arc::clone(&plant), settings, restored, time.now());
+
+        let empty = Arc::new(Image::empty(plant.points.len(), time.now()));
+        let (image_out, image) = watch::channel(first.image.clone().unwrap_or(empty));
+        let (desired_out, desired) = watch::channel(Arc::new(Desired::default()));
+        let (decision_out, decision) = watch::channel(Arc::clone(engine.decision()));
+        let (readings_in, readings) = mpsc::channel(READING_QUEUE);
+        let (requests_in, requests) = Requests::channel(REQUEST_QUEUE);
+        let (rearm_in, rearm) = mpsc::channel::<LocalRearm>(4);
+        let [release, released, stop, stop_engine] = std::array::from_fn(|_| CancellationToken::new());
+        let ports = Ports {
+            image: image.clone(),
+            desired,
+            readings: readings_in,
+            requests: requests_in,
+            time: Arc::clone(&time),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+        };
+        let views = Views { image, decision, metrics: Arc::clone(&metrics) };
+        let addresses = Addresses {
+            modbus: modbus_at,
+            bacnet: bacnet_node.as_ref().map(bacnet::Node::local_addr),
+            http: web_server.local_addr(),
+            local: local_at,
+        };
+
+        let mut engine_tasks = Tasks::default();
+        let task = EngineTask {
+            engine,
+            readings,
+            requests,
+            rearm,
+            image: image_out,
+            desired: desired_out,
+            decision: decision_out,
+            store: store.writer(),
+            time: Arc::clone(&time),
+            metrics: Arc::clone(&metrics),
+            release: release.clone(),
+            released: released.clone(),
+            stop: stop_engine.clone(),
+        };
+        engine_tasks.spawn("the engine", async move {
+            task.run(first).await;
+            store.close();
+        });
+
+        let mut adapters = Tasks::default();
+        let serving = modbus_server.run(ports.clone());
+        adapters.spawn("the Modbus server", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the Modbus server ended");
+            }
+        });
+        if let Some(node) = bacnet_node {
+            adapters.spawn("the BACnet server", node.run(ports.clone()));
+        }
+        for group in modbus::client::spawn_list(&plant) {
+            adapters.spawn("a Modbus link", modbus::client::run(group, Arc::clone(&plant), ports.clone()));
+        }
+        adapters.spawn("the MQTT client", mqtt::client::run(mqtt_settings, Arc::clone(&plant), ports.clone()));
+        let ready = Arc::new(web::Readiness::of(&["listeners", "store"]));
+        ready.set("listeners", true);
+        ready.set("store", true);
+        let state = web::WebState {
+            site: config.site.id.as_str().into(),
+            plant: Arc::clone(&plant),
+            image: views.image.clone(),
+            decision: views.decision.clone(),
+            metrics: Arc::clone(&metrics),
+            time,
+            ready,
+        };
+        let router = web::router(state);
+        adapters.spawn("the local socket", {
+            let acts = Acts { plant, rearm: rearm_in };
+            local.run(router.clone(), acts, Arc::clone(&metrics), stop.clone())
+        });
+        adapters.spawn("the status page", web_server.run(router, metrics, stop.clone()));
+        Ok(Self { addresses, views, adapters, engine: engine_tasks, release, released, stop, stop_engine })
+    }
+
+    /// Where it can be reached.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// What it shows.
+    pub const fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// Run until `stop` ends, then go down in bounded time. An error when a part ended by itself.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            ended = self.adapters.ended() => Err(ended),
+            ended = self.engine.ended() => Err(ended),
+        };
+        self.shut_down().await;
+        result
+    }
+
+    /// Release, drain, save.
+    async fn shut_down(mut self) {
+        self.release.cancel();
+        let _ = tokio::time::timeout(DRAIN, self.released.cancelled()).await;
+        self.stop.cancel();
+        if !self.adapters.drain(DRAIN).await {
+            tracing::warn!("some adapters did not end in time and were broken off");
+        }
+        self.stop_engine.cancel();
+        if !self.engine.drain(LAST_SAVE).await {
+            tracing::error!("the last checkpoint took too long; the one before it stands");
+        }
+    }
+}
+
+fn modbus_settings(config: &Config) -> modbus::server::Settings {
+    modbus::server::Settings {
+        listen: config.modbus.listen,
+        unit_id: config.modbus.unit_id,
+        write_priority: config.modbus.write_priority,
+        max_connections: usize::from(config.modbus.max_connections),
+        idle_timeout: Timeout::millis(u64::from(config.modbus.idle_timeout_s) * 1000),
+    }
+}
+
+fn bacnet_settings(config: &Config) -> bacnet::Settings {
+    let bacnet = &config.bacnet;
+    bacnet::Settings {
+        listen: bacnet.listen,
+        broadcast: Some(bacnet.broadcast.into()),
+        subnet_mask: None,
+        instance: bacnet.instance,
+        vendor_id: bacnet.vendor_id,
+        vendor_name: bacnet.vendor_name.clone(),
+        model: bacnet.model.clone(),
+        name: bacnet.name.clone(),
+        location: bacnet.location.clone(),
+        description: bacnet.description.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn mqtt_settings(config: &Config, outside: BTreeSet<HeaterId>) -> Result<mqtt::client::Settings, StartError> {
+    let mqtt = &config.mqtt;
+    let password = match &mqtt.password_file {
+        None => None,
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(file).map_err(|source| StartError::Password { file: file.clone(), source })?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+    };
+    Ok(mqtt::client::Settings {
+        site: config.site.id.clone(),
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        client_id: mqtt.client_id.clone(),
+        username: mqtt.username.clone(),
+        password,
+        keep_alive: Duration::from_secs(u64::from(mqtt.keep_alive_s)),
+        boot_id: boot_id().into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        outside,
+    })
+}
