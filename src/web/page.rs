@@ -91,8 +91,8 @@ fn card(zone: &api::Zone) -> Markup {
                 div { dt { "delivered" } dd { (power(zone.delivered_w)) } }
                 div { dt { "power cap" } dd { (power(Some(zone.cap_w))) } }
             }
-            (bar("heat delivered", zone.delivered_w, zone.request_w, zone.nominal_w))
-            (bar("electrical power", zone.power_w, Some(zone.cap_w), zone.rated_w))
+            (bar("heat", zone.delivered_w, zone.request_w, zone.nominal_w))
+            (bar("power", zone.power_w, Some(zone.cap_w), zone.rated_w))
             @if !zone.alarms.is_empty() || zone.backup_call || zone.latched.is_some() {
                 ul.tags {
                     @if zone.latched.is_some() { li { "latched" } }
@@ -119,13 +119,17 @@ fn bar(label: &str, is: Option<f64>, wanted: Option<f64>, full: f64) -> Markup {
     let share = |value: f64| if full > 0.0 { (value / full).clamp(0.0, 1.0) * 100.0 } else { 0.0 };
     let title = format!("{label}: {} of {}, wanted {}", power(is), power(Some(full)), power(wanted));
     html! {
-        svg.bar viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label=(title) {
-            title { (title) }
-            rect.track width="100" height="4" rx="1" {}
-            @if let Some(is) = is { rect.fill width=(format!("{:.1}", share(is))) height="4" rx="1" {} }
-            @if let Some(wanted) = wanted {
-                rect.mark x=(format!("{:.1}", share(wanted).min(99.2))) width="0.8" height="4" {}
+        div.gauge {
+            span { (label) }
+            svg viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label=(title) {
+                title { (title) }
+                rect.track width="100" height="4" {}
+                @if let Some(is) = is { rect.fill width=(format!("{:.1}", share(is))) height="4" {} }
+                @if let Some(wanted) = wanted {
+                    rect.mark x=(format!("{:.1}", share(wanted).min(99.2))) width="0.8" height="4" {}
+                }
             }
+            span { (power(is)) }
         }
     }
 }
