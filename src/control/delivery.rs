@@ -8,7 +8,7 @@ use crate::time::Mono;
 use crate::units::Watts;
 
 /// Missing share of the request that counts,
-const SHORT: f64 = 0.10;
+pub(super) const SHORT: f64 = 0.10;
 /// for this long,
 const FOR: Duration = Duration::from_secs(600);
 /// until it is less than this again.

@@ -4,7 +4,7 @@ use crate::decision::{Alarm, Alarms, Reason, RequestSource, ZoneDecision, ZoneSt
 use crate::plant::{HeaterRole, Meter, MeterRole, Zone};
 use crate::units::Watts;
 
-use super::delivery::Shortfall;
+use super::delivery::{SHORT, Shortfall};
 use super::inputs::Inputs;
 use super::mode::Mode;
 use super::stretch;
@@ -44,7 +44,9 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     let due = if goal.stop { found.asked.heat.ok() } else { goal.heat };
     let delivered = control.delivered(zone, inputs, found.eta);
     let up = zone.nominal_heat.get() * zone.ramp_up_per_min.max(0.0) / 60.0;
-    let undelivered = control.delivery.update(now, due, delivered, up, shortfall(control, zone, &found));
+    let why = shortfall(control, zone, &found);
+    let undelivered = control.delivery.update(now, due, delivered, up, why);
+    let short = why == Shortfall::NoJobs && due.is_some_and(|due| undelivered > due * SHORT);
     let backup_call = control.delivery.backup;
 
     let alarms = alarms(control, zone, &found, backup_call);
@@ -65,17 +67,19 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
         }
         _ => Watts::ZERO,
     };
+    // A stopped zone has nothing to give.
+    let ceiling = if goal.stop { Watts::ZERO } else { found.ceiling };
     ZoneDecision {
         zone: zone.id,
-        state: state(control, zone, &found, dump, backup_call),
+        state: state(control, zone, &found, dump, short || backup_call),
         source: goal.source,
         mode: found.asked.mode,
         request: goal.heat,
         cap: control.heaters.iter().map(|(_, heater)| heater.cap).sum(),
         floor,
-        ceiling: found.ceiling,
+        ceiling,
         eta: found.eta,
-        heat_available: found.ceiling * found.eta,
+        heat_available: ceiling * found.eta,
         heat_minimum,
         heat_undelivered: undelivered,
         dump,
@@ -134,7 +138,7 @@ fn meter_lost(control: &ZoneControl, meter: &Meter, inputs: &Inputs<'_>) -> bool
     !heard && inputs.mono().since(control.started) > stretch(meter.max_age, inputs.liveness)
 }
 
-fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, backup: bool) -> ZoneState {
+fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, short: bool) -> ZoneState {
     let goal = &found.goal;
     match control.mode {
         Mode::Safety(_) => return ZoneState::Safety,
@@ -152,7 +156,7 @@ fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, bac
         (false, false) => ZoneState::Standby,
         (true, false) if nobody_left => ZoneState::Fault,
         (true, false) if to_go > zone.rated * STARTING => ZoneState::Starting,
-        (true, false) if held_down(found) || backup => ZoneState::Limited,
+        (true, false) if held_down(found) || short => ZoneState::Limited,
         (true, false) => ZoneState::Heating,
     }
 }

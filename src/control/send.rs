@@ -6,7 +6,7 @@ use crate::time::Mono;
 use crate::units::Watts;
 
 /// A change smaller than this share of rated power is not worth a command.
-const DEADBAND: f64 = 0.01;
+pub(super) const DEADBAND: f64 = 0.01;
 /// Time between two steps up.
 const UP_APART: Duration = Duration::from_secs(20);
 /// Time between two ordinary steps down: one tick, so that quicker ticks do not multiply commands.

@@ -18,7 +18,7 @@ use super::mode::{Mode, Seen};
 use super::orders::Outcome;
 use super::ramp::{Ramp, Rates};
 use super::safety::{self, Signals};
-use super::send::{Gate, Standing};
+use super::send::{DEADBAND, Gate, Standing};
 use super::{Settings, report};
 
 /// The controller of one zone, and of its heaters.
@@ -146,7 +146,8 @@ impl ZoneControl {
         let mut target = (wanted - reserve).max(Watts::ZERO).min(high_in);
         if let Some(why) = goal.no_raise {
             let had = self.sent_in();
-            if target > had {
+            // What the deadband left unsent is no raise that somebody misses.
+            if target > had + zone.rated * DEADBAND {
                 reasons.push(Reason::NotRaised(why));
             }
             target = target.min(had);

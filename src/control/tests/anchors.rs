@@ -1,9 +1,9 @@
 //! From request to cap, with figures.
 
 use super::bench::Bench;
-use crate::control::{RearmRefusal, Settings};
+use crate::control::{RearmRefusal, Settings, Shortfall};
 use crate::decision::{Alarm, Ceiling, FailSafe, Reason, RequestSource, ZoneState};
-use crate::plant::{HeaterRole, MeterRole, ZoneId, ZoneRole};
+use crate::plant::{DeviceId, HeaterRole, MeterRole, Source, ZoneId, ZoneRole};
 use crate::point::{Doubt, Fault, Reading, Value};
 use crate::units::Watts;
 
@@ -53,20 +53,69 @@ fn an_electrical_limit_of_twenty_is_nineteen_point_four_at_once() {
     )));
     // Expired, it stays; only an explicit none lifts it.
     bench.run(60);
+    bench.bms = false;
     bench.expire(ZoneRole::ElectricalLimit);
-    let zone = bench.step();
+    let zone = bench.run(60);
     assert!(zone.reasons.contains(&Reason::LimitKept { limit: Watts::from_kw(20.0) }));
     assert_eq!(bench.cap(), 19.4);
     bench.put(bench.point(ZoneRole::ElectricalLimit), Reading::Bad(Fault::NoCommunication));
-    bench.step();
+    bench.run(60);
     assert_eq!(bench.cap(), 19.4);
+    bench.put(bench.point(ZoneRole::ElectricalLimit), Reading::number(f64::NAN));
+    bench.run(60);
+    assert_eq!(bench.cap(), 19.4);
+    bench.bms = true;
     bench.write(ZoneRole::ElectricalLimit, 6553.5);
     bench.run(120);
     assert_eq!(bench.cap(), 30.0);
 }
 
 #[test]
-fn the_lowest_limit_counts_and_what_others_draw_is_taken_off() {
+fn a_limit_that_was_never_read_holds_power_where_it_is() {
+    let mut plant = super::bench::plant();
+    let limit = plant.zones[0].points.get(ZoneRole::ElectricalLimit).unwrap();
+    plant.points[limit.index()].source = Source::Device(DeviceId(0));
+    let mut bench = Bench::of(plant, Settings::default(), Vec::new());
+    bench.run(20);
+    bench.ask_percent(100.0);
+    let zone = bench.run(120);
+    assert!(zone.reasons.iter().any(|reason| matches!(reason, Reason::NotRaised(_))));
+    assert_eq!((zone.state, bench.cap()), (ZoneState::Limited, 15.0));
+    bench.number(limit, 40.0);
+    bench.run(20);
+    assert!(bench.cap() > 15.0);
+    // The poll stops: the last limit stays.
+    bench.run(400);
+    assert!(bench.zone().reasons.contains(&Reason::LimitKept { limit: Watts::from_kw(40.0) }));
+    assert_eq!(bench.cap(), 38.8);
+    bench.put(limit, Reading::Bad(Fault::Absent));
+    bench.run(200);
+    assert_eq!(bench.cap(), 60.0);
+}
+
+#[test]
+fn what_others_draw_counts_at_its_last_value() {
+    let mut plant = super::bench::plant();
+    let others = plant.zones[0].points.get(ZoneRole::RoomTemperature).unwrap();
+    plant.points[others.index()].source = Source::Device(DeviceId(0));
+    plant.points[others.index()].unit = crate::units::Unit::Kilowatt;
+    plant.zones[0].points.bind(ZoneRole::OtherPower, others);
+    let mut bench = Bench::of(plant, Settings::default(), Vec::new());
+    bench.run(20);
+    bench.ask_percent(100.0);
+    bench.write(ZoneRole::ElectricalLimit, 50.0);
+    bench.number(others, 10.0);
+    bench.run(60);
+    assert_eq!(bench.zone().ceiling, Watts::of(38_500.0));
+    let before = bench.cap();
+    // The reading is a minute old from here on: nothing is raised without it.
+    bench.run(120);
+    assert!(bench.cap() <= before + 4.0);
+    assert_eq!(bench.zone().ceiling, Watts::of(38_500.0));
+}
+
+#[test]
+fn the_lowest_limit_counts() {
     let mut bench = Bench::new();
     bench.run(20);
     bench.ask_percent(100.0);
@@ -223,6 +272,14 @@ fn heaters_that_still_run_are_taken_over_where_they_are() {
     bench.ask_percent(100.0);
     bench.step();
     assert_eq!(bench.cap(), 42.0);
+
+    let mut bench = Bench::new();
+    bench.power = [14.0, 14.0, 7.0, 7.0];
+    bench.now = super::bench::at(5);
+    bench.telemetry();
+    bench.ask_percent(50.0);
+    bench.step();
+    assert_eq!(bench.cap(), 30.0, "no more than is asked");
 }
 
 #[test]
@@ -356,6 +413,24 @@ fn the_release_gives_back_the_fallback_and_never_more() {
     assert_eq!(bench.command(0).seq, seq + 1);
     assert_eq!(bench.command(0).reasons, [Reason::Released]);
     assert!(bench.command(0).ttl.as_secs() <= 10);
+}
+
+#[test]
+fn without_jobs_the_zone_is_limited_and_the_heat_is_counted_as_unmet() {
+    let mut bench = Bench::new();
+    bench.run(20);
+    bench.ask_percent(80.0);
+    bench.run(900);
+    assert_eq!(bench.zone().state, ZoneState::Heating);
+    for _ in 0..30 {
+        bench.power = [8.0, 8.0, 4.0, 4.0];
+        bench.meter = Some(22.8);
+        bench.run(10);
+    }
+    assert_eq!((bench.zone().state, bench.cap()), (ZoneState::Limited, 48.0));
+    let unmet = |why| bench.control.unmet_wh(ZoneId(0)).find(|(cause, _)| *cause == why).unwrap().1;
+    assert!((unmet(Shortfall::NoJobs) - 22.8 * 300.0 / 3.6).abs() < 200.0, "{}", unmet(Shortfall::NoJobs));
+    assert!(unmet(Shortfall::LostLink) < 1.0);
 }
 
 #[test]
