@@ -244,9 +244,12 @@ mod tests {
             let meaning = hear(&mut inbox(), "heaters/rack-a/telemetry", &payload, false);
             if let Some(Reading::Good(value)) = reading(&meaning, HeaterRole::Power) {
                 // One digit may have become another, or an exponent: it is what the message says, and finite.
-                let said: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-                let said = said["power_w"].as_f64().unwrap();
-                prop_assert!((value.as_f64() * 1000.0 - said).abs() <= said * 1e-12);
+                #[derive(serde::Deserialize)]
+                struct Said {
+                    power_w: f64,
+                }
+                let said: Said = serde_json::from_slice(&payload).unwrap();
+                prop_assert!((value.as_f64() * 1000.0 - said.power_w).abs() <= said.power_w * 1e-12);
             }
         }
     }
