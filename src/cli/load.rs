@@ -120,3 +120,8 @@ pub(super) fn demo(settings: &[(String, String)]) -> Result<(Config, Plant), Vec
         _ => Err(examined.findings),
     }
 }
+
+/// The state directory that a configuration file names, whatever else is wrong with it.
+pub(super) fn state_dir(config_path: &Path) -> Option<PathBuf> {
+    examine(Some(config_path), &environment()).config.map(|config| config.state_dir)
+}

@@ -3,7 +3,11 @@
 
 pub mod check;
 mod demo;
+mod explain;
 pub mod load;
+mod local_client;
+mod points;
+mod rearm;
 mod run;
 mod sim;
 
@@ -34,6 +38,12 @@ enum Command {
     Run(run::Args),
     /// Compile configuration and mappings without any network, and print every finding.
     Check(check::Args),
+    /// The live image of a running gateway.
+    Points(points::Args),
+    /// Why a value is what it is.
+    Explain(explain::Args),
+    /// End a zone's latched safety, on the spot.
+    Rearm(rearm::Args),
     /// One simulated part of a site as a process of its own.
     Sim(sim::Args),
 }
@@ -53,6 +63,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Points(args) => points::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Rearm(args) => rearm::run(&args),
         Command::Sim(args) => sim::run(&args),
     }
 }

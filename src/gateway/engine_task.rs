@@ -101,6 +101,10 @@ impl EngineTask {
                 }
                 submission = self.requests.recv(), if requests_open => {
                     let Some(submission) = submission else { requests_open = false; continue };
+                    // Its deadline passed and it was refused as busy: it must not be done after all.
+                    if submission.reply.is_closed() {
+                        continue;
+                    }
                     token += 1;
                     waiting.insert(token, submission.reply);
                     Event::Request { request: submission.request, token }

@@ -5,6 +5,7 @@
 //! checkpoint.
 
 pub mod clock;
+mod courier;
 mod engine_task;
 mod local;
 mod supervise;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::boot_id;
+use super::courier::Courier;
 use super::engine_task::{EngineTask, LocalRearm};
 use super::local::{Acts, LocalSocket};
 use super::supervise::{TaskEnded, Tasks};
@@ -192,6 +193,7 @@ impl Gateway {
             local: local_at,
         };
 
+        let store_writer = store.writer();
         let mut engine_tasks = Tasks::default();
         let task = EngineTask {
             engine,
@@ -201,7 +203,7 @@ impl Gateway {
             image: image_out,
             desired: desired_out,
             decision: decision_out,
-            store: store.writer(),
+            store: store_writer.clone(),
             time: Arc::clone(&time),
             metrics: Arc::clone(&metrics),
             release: release.clone(),
@@ -226,7 +228,10 @@ impl Gateway {
         for group in modbus::client::spawn_list(&plant) {
             adapters.spawn("a Modbus link", modbus::client::run(group, Arc::clone(&plant), ports.clone()));
         }
-        adapters.spawn("the MQTT client", mqtt::client::run(mqtt_settings, Arc::clone(&plant), ports.clone()));
+        let (courier, intervals) = Courier::new(store_writer);
+        adapters.spawn("the courier", courier.run(stop.clone()));
+        let client = mqtt::client::run_with_intervals(mqtt_settings, Arc::clone(&plant), ports.clone(), intervals);
+        adapters.spawn("the MQTT client", client);
         let ready = Arc::new(web::Readiness::of(&["listeners", "store"]));
         ready.set("listeners", true);
         ready.set("store", true);
