@@ -23,7 +23,8 @@ pub struct Args {
 
 fn get<T: serde::de::DeserializeOwned>(args: &Args, path: &str) -> Result<T, String> {
     let body = ask(&args.state.dir(), Method::GET, path).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&body).map_err(|error| format!("the gateway's answer is not understood: {error}; is it another version?"))
+    serde_json::from_slice(&body)
+        .map_err(|error| format!("the gateway's answer is not understood: {error}; is it another version?"))
 }
 
 /// Run it.
@@ -87,14 +88,22 @@ fn kw(watts: f64) -> String {
 
 fn explain_zone(zone: &api::Zone) {
     say(format_args!("zone {}: {}", zone.name, zone.state));
-    say(format_args!("  asked      {} ({}, by {})", zone.request_w.map_or_else(|| "nothing".to_owned(), kw), zone.mode, zone.source));
+    say(format_args!(
+        "  asked      {} ({}, by {})",
+        zone.request_w.map_or_else(|| "nothing".to_owned(), kw),
+        zone.mode,
+        zone.source
+    ));
     say(format_args!("  delivered  {}", zone.delivered_w.map_or_else(|| "not known".to_owned(), kw)));
     say(format_args!("  cap        {} between {} and {}", kw(zone.cap_w), kw(zone.floor_w), kw(zone.ceiling_w)));
     for alarm in &zone.alarms {
         say(format_args!("  alarm      {alarm}"));
     }
     if let Some(latch) = &zone.latched {
-        say(format_args!("  latched    by {} since {}; `heatgate rearm {}` on the spot", latch.cause, latch.since, zone.name));
+        say(format_args!(
+            "  latched    by {} since {}; `heatgate rearm {}` on the spot",
+            latch.cause, latch.since, zone.name
+        ));
     }
     say("  because");
     for reason in &zone.reasons {
@@ -103,8 +112,17 @@ fn explain_zone(zone: &api::Zone) {
 }
 
 fn explain_heater(heater: &api::Heater) {
-    say(format_args!("heater {} of zone {}: {}", heater.name, heater.zone, heater.state.as_deref().unwrap_or("not heard of")));
-    say(format_args!("  draws      {} of {}", heater.power_w.map_or_else(|| "not known".to_owned(), kw), kw(heater.rated_w)));
+    say(format_args!(
+        "heater {} of zone {}: {}",
+        heater.name,
+        heater.zone,
+        heater.state.as_deref().unwrap_or("not heard of")
+    ));
+    say(format_args!(
+        "  draws      {} of {}",
+        heater.power_w.map_or_else(|| "not known".to_owned(), kw),
+        kw(heater.rated_w)
+    ));
     let Some(command) = &heater.command else {
         say("  no command was made for it");
         return;
@@ -136,7 +154,10 @@ fn explain_point(point: &api::Point) {
     for slot in &point.slots {
         let rules = if Some(slot.priority) == point.priority { ", rules" } else { "" };
         let restored = if slot.restored { ", restored after a restart" } else { "" };
-        say(format_args!("  slot {:2}    {} by {} at {}{restored}{rules}", slot.priority, slot.value, slot.by, slot.at));
+        say(format_args!(
+            "  slot {:2}    {} by {} at {}{restored}{rules}",
+            slot.priority, slot.value, slot.by, slot.at
+        ));
     }
     if point.writable && point.slots.is_empty() {
         let default = point.relinquish_default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);

@@ -22,13 +22,18 @@ pub(super) struct StateDir {
 impl StateDir {
     /// The directory: as given, or as the configuration says.
     pub fn dir(&self) -> PathBuf {
-        self.state_dir.clone().or_else(|| super::load::state_dir(&self.config)).unwrap_or_else(|| PathBuf::from("state"))
+        self.state_dir
+            .clone()
+            .or_else(|| super::load::state_dir(&self.config))
+            .unwrap_or_else(|| PathBuf::from("state"))
     }
 }
 
 /// The live image of a running gateway: value, unit, quality with its cause, age, who commands it and at which priority.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: heatgate points hall/ --state-dir /var/lib/heatgate\n         heatgate points --watch")]
+#[command(
+    after_help = "Example: heatgate points hall/ --state-dir /var/lib/heatgate\n         heatgate points --watch"
+)]
 pub struct Args {
     /// Only points whose name begins so
     prefix: Option<String>,
@@ -84,7 +89,10 @@ pub fn run(args: &Args) -> u8 {
 
 fn table(answer: &api::Points) {
     let width = answer.points.iter().map(|point| point.key.len()).max().unwrap_or(0);
-    say(format_args!("{:width$}  {:>14} {:5} {:9} {:>7}  {}", "point", "value", "unit", "quality", "age", "commanded by, cause"));
+    say(format_args!(
+        "{:width$}  {:>14} {:5} {:9} {:>7}  {}",
+        "point", "value", "unit", "quality", "age", "commanded by, cause"
+    ));
     for point in &answer.points {
         say(format_args!(
             "{:width$}  {:>14} {:5} {:9} {:>6.0}s  {}",
