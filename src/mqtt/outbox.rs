@@ -318,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn on_the_way_down_commands_and_the_status_go_out_and_no_view() {
+        let mut outbox = outbox(&TestClock::new(1.0), &[]);
+        outbox.show(Arc::new(image_with(&plant(), &[], now(0))));
+        outbox.reconnected();
+        outbox.close();
+        outbox.announce("offline");
+        outbox.desire(&Desired { commands: vec![Some(command(0, 1, 0, 1.0)), None] });
+        let tags: Vec<Tag> = std::iter::from_fn(|| outbox.next(0)).map(|message| message.tag).collect();
+        assert_eq!(tags, [Tag::Command(HeaterId(0)), Tag::Status]);
+    }
+
+    #[test]
     fn an_outside_controller_gets_its_lease_in_wall_time() {
         let clock = TestClock::new(60.0);
         let mut outbox = outbox(&clock, &[1]);

@@ -181,7 +181,9 @@ fn object<'a, T: serde::Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Rejecti
     if payload.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(whole(Cause::Malformed));
     }
-    serde_json::from_slice(payload).map_err(|error| {
+    // As a whole: what is skipped as unknown is not looked at.
+    let text = std::str::from_utf8(payload).map_err(|_| whole(Cause::Malformed))?;
+    serde_json::from_str(text).map_err(|error| {
         let says = |word: &str| payload.windows(word.len()).any(|window| window == word.as_bytes());
         let not_finite = error.to_string().starts_with("number out of range") || says("NaN") || says("Infinity");
         whole(if not_finite { Cause::NotFinite } else { Cause::Malformed })

@@ -319,6 +319,7 @@ async fn refused_telemetry_turns_the_power_bad_with_its_cause() {
         (b"[]".to_vec(), malformed),
         (b"{\"power_w\":1".to_vec(), malformed),
         (b"\xff\xfe\x00".to_vec(), malformed),
+        ([telemetry_json("v", "1").strip_suffix(b"}").unwrap(), b",\"unknown\":\"\xff\"}"].concat(), malformed),
         (b"{\"power_w\":1,\"power_w\":2}".to_vec(), malformed),
         ("[".repeat(5000).into_bytes(), malformed),
         ("{\"a\":".repeat(2000).into_bytes(), malformed),

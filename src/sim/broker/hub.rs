@@ -520,6 +520,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clean_session_ends_with_its_connection() {
+        let mut hub = Hub::new(Settings::default());
+        let (id, link) = hub.attach(&connect("a", true)).unwrap();
+        hub.receive(&id, link.serial, Packet::Subscribe(Subscribe::new("t", QoS::AtLeastOnce))).unwrap();
+        hub.detach(&id, link.serial, false);
+        assert_eq!(hub.stats().sessions, 0);
+        let (id, link) = hub.attach(&connect("a", false)).unwrap();
+        assert_eq!(hub.receive(&id, link.serial - 1, Packet::PingReq), Err(Violation::Replaced));
+        let fresh = ConnAck::new(ConnectReturnCode::Success, false);
+        assert_eq!(drain(&mut hub, &id, &link), [Packet::ConnAck(fresh)]);
+    }
+
+    #[test]
     fn sessions_are_bounded_and_an_idle_one_gives_way() {
         let mut hub = Hub::new(Settings { max_sessions: 2, ..Settings::default() });
         let (id, link) = hub.attach(&connect("idle", false)).unwrap();
