@@ -86,7 +86,6 @@ impl EngineTask {
         save_soon |= self.carry_out(first, &mut waiting, &mut rearming);
         loop {
             let event = tokio::select! {
-                biased;
                 () = self.stop.cancelled() => break,
                 () = self.release.cancelled(), if !released => {
                     released = true;
