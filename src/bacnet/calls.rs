@@ -115,3 +115,66 @@ fn who_is(device: u32) -> Option<Bytes> {
     WhoIsRequest { range: Some(range) }.encode(&mut out);
     Some(out.freeze())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bacnet_types::enums::{ObjectType, Segmentation};
+    use bacnet_types::primitives::ObjectIdentifier;
+    use bytes::BytesMut;
+
+    fn call(number: u64, device: u32) -> Call {
+        let service = ConfirmedServiceChoice::READ_PROPERTY;
+        Call { number, target: Target::Device(device), service, params: Bytes::new() }
+    }
+
+    fn i_am(device: u32) -> BytesMut {
+        let mut params = BytesMut::new();
+        let announced = IAmRequest {
+            object_identifier: ObjectIdentifier::new(ObjectType::DEVICE, device).unwrap(),
+            max_apdu_length: 1476,
+            segmentation_supported: Segmentation::NONE,
+            vendor_id: 1,
+        };
+        announced.encode(&mut params);
+        params
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer::local(([10, 0, 0, 9], port).into())
+    }
+
+    #[test]
+    fn calls_wait_for_their_device_and_are_sent_where_it_is() {
+        let mut calls = Calls::default();
+        assert!(calls.route(&call(1, 5)).is_none());
+        assert!(calls.hold(call(1, 5), Mono::START).is_some());
+        assert!(calls.hold(call(2, 6), Mono::START).is_some());
+        assert!(calls.on_i_am(peer(1), &i_am(7)).is_empty());
+        let found: Vec<u64> = calls.on_i_am(peer(1), &i_am(5)).iter().map(|call| call.number).collect();
+        assert_eq!(found, [1]);
+        assert_eq!(calls.route(&call(3, 5)), Some(peer(1)));
+        // it has moved; then it does not answer any more
+        calls.on_i_am(peer(2), &i_am(5));
+        assert_eq!(calls.route(&call(4, 5)), Some(peer(2)));
+        calls.unbind(&peer(2));
+        assert_eq!(calls.route(&call(5, 5)), None);
+    }
+
+    #[test]
+    fn strangers_fill_nothing_and_calls_to_nobody_end() {
+        let mut calls = Calls::default();
+        assert!((0..1000).filter(|n| calls.hold(call(*n, 5), Mono::START).is_some()).count() == WAITING);
+        for device in 10..10_000 {
+            assert!(calls.on_i_am(peer(1), &i_am(device)).is_empty());
+        }
+        assert!(calls.bound.is_empty());
+        let (mut effects, mut now) = (Vec::new(), Mono::START);
+        for _ in 0..=RETRIES {
+            now = now.after(APDU_TIMEOUT);
+            calls.on_time(now, &mut effects);
+        }
+        let ended = effects.iter().filter(|effect| matches!(effect, Effect::Ended(_, Outcome::Silent))).count();
+        assert_eq!((ended, calls.wake()), (WAITING, None));
+    }
+}

@@ -54,6 +54,9 @@ impl Node {
         if settings.instance > 4_194_302 {
             return Err(invalid("a device instance is at most 4194302"));
         }
+        if broadcast.is_broadcast() && !listen.ip().is_unspecified() {
+            tracing::warn!(%listen, "BACnet hears 255.255.255.255 only: configure the broadcast address of the subnet");
+        }
         let (sockets, own) = Sockets::bind(listen, broadcast)?;
         settings.listen = SocketAddr::V4(own);
         let wire = Wire::new(own, SocketAddrV4::new(broadcast, own.port()))

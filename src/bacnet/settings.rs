@@ -25,6 +25,7 @@ pub struct Settings {
     /// Address and UDP port; IPv4 only. `0.0.0.0` listens on every interface, port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where broadcasts go, at the port of `listen`; IPv4 only. `None`: 127.255.255.255 on loopback, else 255.255.255.255.
+    /// Where `listen` names one address this must be its subnet's broadcast address, or what is sent there is not heard.
     pub broadcast: Option<IpAddr>,
     /// IP_Subnet_Mask of the Network Port object. `None`: guessed from the octets of `broadcast` that are 255.
     pub subnet_mask: Option<Ipv4Addr>,

@@ -1,0 +1,238 @@
+//! The device as a pure machine: an APDU, an image, a verdict or a moment in, effects out. It never waits; it says when
+//! it wants to be woken.
+
+mod confirmed;
+mod segments;
+
+use std::sync::Arc;
+
+use bacnet_encoding::apdu::header::ApduHeader;
+use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, UnconfirmedServiceChoice};
+use bytes::Bytes;
+
+use super::calls::{Call, Calls};
+use super::cov::{self, Subscriptions};
+use super::discovery;
+use super::link::Peer;
+use super::objects::{Catalog, View};
+use super::reassembly::Receiving;
+use super::requester::{Outcome, Purpose, Requester};
+use super::segment::{Progress, Sending};
+use super::settings::Settings;
+use super::writes::{Ticket, Writes};
+use crate::plant::Plant;
+use crate::point::Image;
+use crate::request::Write;
+use crate::time::{Mono, Now};
+
+/// What is to be done in the world.
+#[derive(Debug)]
+pub(in crate::bacnet) enum Effect {
+    /// Send an APDU to a peer.
+    Send {
+        /// To whom.
+        peer: Peer,
+        /// It is a request that wants an answer.
+        expecting_reply: bool,
+        /// The APDU.
+        apdu: Bytes,
+    },
+    /// Send an APDU to everybody.
+    Broadcast(Bytes),
+    /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
+    Submit(Ticket, Peer, Write),
+    /// A call of the client has ended.
+    Ended(u64, Outcome),
+    /// Count input that could not be understood.
+    Rejected(&'static str),
+}
+
+/// The device.
+#[derive(Debug)]
+pub(in crate::bacnet) struct Stack {
+    plant: Arc<Plant>,
+    settings: Settings,
+    catalog: Catalog,
+    subscriptions: Subscriptions,
+    sending: Vec<Sending>,
+    receiving: Vec<Receiving>,
+    writes: Writes,
+    requester: Requester,
+    calls: Calls,
+}
+
+impl Stack {
+    /// The device of a plant.
+    pub(in crate::bacnet) fn new(plant: Arc<Plant>, settings: Settings) -> Self {
+        Self {
+            catalog: Catalog::new(&plant, &settings),
+            plant,
+            settings,
+            subscriptions: Subscriptions::default(),
+            sending: Vec::new(),
+            receiving: Vec::new(),
+            writes: Writes::default(),
+            requester: Requester::default(),
+            calls: Calls::default(),
+        }
+    }
+
+    /// Our I-Am, for the start.
+    pub(in crate::bacnet) fn hello(&self) -> Option<Effect> {
+        discovery::i_am(&self.catalog, &self.settings).map(Effect::Broadcast)
+    }
+
+    fn view<'a>(&'a self, image: &'a Image, now: Now) -> View<'a> {
+        View {
+            plant: &self.plant,
+            catalog: &self.catalog,
+            settings: &self.settings,
+            image,
+            subscriptions: &self.subscriptions,
+            now,
+        }
+    }
+
+    /// An APDU from the network; `group` when not only we received it.
+    pub(in crate::bacnet) fn on_apdu(
+        &mut self,
+        peer: Peer,
+        group: bool,
+        apdu: &[u8],
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(&first) = apdu.first() else {
+            return effects.push(Effect::Rejected("apdu"));
+        };
+        match first >> 4 {
+            1 => self.unconfirmed(peer, apdu, now, effects),
+            // Nothing else may be broadcast (clauses 5.4.5.1, 6.5).
+            _ if group => effects.push(Effect::Rejected("broadcast")),
+            0 if first & 0x08 != 0 => self.segment(peer, apdu, image, now, effects),
+            0 => match confirmed::ask(peer, apdu) {
+                Some(request) => self.request(&request, image, now, effects),
+                None => effects.push(Effect::Rejected("apdu")),
+            },
+            4 => self.segment_ack(&peer, apdu, now, effects),
+            // An Abort of the client ends what we send to it or receive from it.
+            7 if first & 0x01 == 0 => match apdu.get(1) {
+                Some(&invoke) => {
+                    self.sending.retain(|sending| !(sending.peer == peer && sending.invoke == invoke));
+                    self.receiving.retain(|receiving| !(receiving.peer == peer && receiving.invoke == invoke));
+                }
+                None => effects.push(Effect::Rejected("apdu")),
+            },
+            2 | 3 | 5..=7 => match self.requester.on_answer(&peer, apdu) {
+                Some((purpose, outcome)) => self.ended(purpose, outcome, image, now, effects),
+                None => effects.push(Effect::Rejected("answer")),
+            },
+            _ => effects.push(Effect::Rejected("apdu")),
+        }
+    }
+
+    fn unconfirmed(&mut self, peer: Peer, apdu: &[u8], now: Now, effects: &mut Vec<Effect>) {
+        let Ok((ApduHeader::UnconfirmedRequest(service), params)) = ApduHeader::decode(apdu) else {
+            return effects.push(Effect::Rejected("apdu"));
+        };
+        let reply = match service {
+            UnconfirmedServiceChoice::WHO_IS => discovery::who_is(&self.catalog, &self.settings, params),
+            UnconfirmedServiceChoice::WHO_HAS => discovery::who_has(&self.catalog, &self.settings, params),
+            UnconfirmedServiceChoice::I_AM => {
+                for call in self.calls.on_i_am(peer, params) {
+                    self.place_call(call, peer, now, effects);
+                }
+                return;
+            }
+            // What we do not execute is discarded (clause 5.4.2).
+            _ => return,
+        };
+        match reply {
+            Ok(Some(apdu)) => effects.push(Effect::Send { peer, expecting_reply: false, apdu }),
+            Ok(None) => {}
+            Err(_) => effects.push(Effect::Rejected("service")),
+        }
+    }
+
+    /// There is a new image: tell subscribers what moved.
+    pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
+        let due = cov::due(&self.view(image, now));
+        for notification in self.subscriptions.tell(due) {
+            let peer = notification.peer;
+            if notification.confirmed {
+                let purpose = Purpose::Notification(notification.serial);
+                let service = Confirmed::CONFIRMED_COV_NOTIFICATION;
+                match self.requester.ask(peer, service, &notification.params, purpose, now.mono) {
+                    Some(apdu) => effects.push(Effect::Send { peer, expecting_reply: true, apdu }),
+                    // Its turn comes when another one has been answered.
+                    None => self.subscriptions.unsent(notification.serial),
+                }
+            } else {
+                let mut apdu = discovery::unconfirmed(UnconfirmedServiceChoice::UNCONFIRMED_COV_NOTIFICATION);
+                apdu.extend_from_slice(&notification.params);
+                effects.push(Effect::Send { peer, expecting_reply: false, apdu: apdu.freeze() });
+            }
+        }
+    }
+
+    /// The client asks for something.
+    pub(in crate::bacnet) fn on_call(&mut self, call: Call, now: Now, effects: &mut Vec<Effect>) {
+        match self.calls.route(&call) {
+            Some(peer) => self.place_call(call, peer, now, effects),
+            None => {
+                let number = call.number;
+                match self.calls.hold(call, now.mono) {
+                    Some(who_is) => effects.push(Effect::Broadcast(who_is)),
+                    None => effects.push(Effect::Ended(number, Outcome::Silent)),
+                }
+            }
+        }
+    }
+
+    fn place_call(&mut self, call: Call, peer: Peer, now: Now, effects: &mut Vec<Effect>) {
+        let purpose = Purpose::Call(call.number);
+        match self.requester.ask(peer, call.service, &call.params, purpose, now.mono) {
+            Some(apdu) => effects.push(Effect::Send { peer, expecting_reply: true, apdu }),
+            None => effects.push(Effect::Ended(call.number, Outcome::Aborted(AbortReason::OUT_OF_RESOURCES.to_raw()))),
+        }
+    }
+
+    fn ended(&mut self, purpose: Purpose, outcome: Outcome, image: &Image, now: Now, effects: &mut Vec<Effect>) {
+        match purpose {
+            Purpose::Call(number) => effects.push(Effect::Ended(number, outcome)),
+            Purpose::Notification(serial) => {
+                self.subscriptions.answered(serial);
+                // What changed meanwhile.
+                self.on_image(image, now, effects);
+            }
+        }
+    }
+
+    /// When it wants to be woken, if at all.
+    pub(in crate::bacnet) fn wake(&self) -> Option<Mono> {
+        let sending = self.sending.iter().map(|sending| sending.deadline).min();
+        let receiving = self.receiving.iter().map(|receiving| receiving.deadline).min();
+        [sending, receiving, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed.
+    pub(in crate::bacnet) fn on_time(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
+        self.subscriptions.expire(now.mono);
+        self.receiving.retain(|receiving| receiving.deadline > now.mono);
+        self.sending.retain_mut(|sending| {
+            let peer = sending.peer;
+            let mut send = |apdu| effects.push(Effect::Send { peer, expecting_reply: true, apdu });
+            sending.deadline > now.mono || sending.on_time(now.mono, &mut send) == Progress::Waiting
+        });
+        let mut send = |peer, apdu| effects.push(Effect::Send { peer, expecting_reply: true, apdu });
+        for (peer, purpose) in self.requester.on_time(now.mono, &mut send) {
+            self.calls.unbind(&peer);
+            self.ended(purpose, Outcome::Silent, image, now, effects);
+        }
+        self.calls.on_time(now.mono, effects);
+    }
+}
