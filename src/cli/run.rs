@@ -33,7 +33,8 @@ pub fn run(args: &Args) -> u8 {
                 complain(finding);
             }
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-            complain(format_args!("heatgate: {errors} errors in the configuration; nothing was started"));
+            let plural = if errors == 1 { "" } else { "s" };
+            complain(format_args!("heatgate: {errors} error{plural} in the configuration; nothing was started"));
             return EXIT_USAGE;
         }
     };
