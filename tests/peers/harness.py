@@ -270,7 +270,8 @@ class Run:
                 traceback.print_exc()
 
     def show_logs(self) -> None:
-        for child in self._children:
+        # A child that was started again writes on in the same file.
+        for child in {child.log: child for child in self._children}.values():
             print(child.tail(), flush=True)
 
 

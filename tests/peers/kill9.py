@@ -92,19 +92,21 @@ def main(run: Run) -> None:
     starts: list[float] = []
     rows: list[str] = []
     for kill in range(1, KILLS + 1):
-        reads, writes, goods = load.reads, load.writes, load.goods
-        # Dies under load, at a moment of its own each time.
-        more = dice.randrange(20, 400)
-        wait_until(
-            lambda: load.reads >= reads + more and load.writes >= writes + 20 and load.goods > goods,
-            30.0,
-            f"load before kill {kill}",
-        )
+        reads, writes, moved = load.reads, load.writes, load.moved
+        if kill % 2:
+            # At a moment of its own each time,
+            more = dice.randrange(20, 400)
+            dies = lambda: load.reads >= reads + more and load.writes >= writes + 20  # noqa: B023, E731
+        else:
+            # and right after a total moved, which is when there is most to lose.
+            dies = lambda: load.moved > moved and load.writes >= writes + 20  # noqa: B023, E731
+        wait_until(dies, 30.0, f"load before kill {kill}", every=0.001)
         gateway.kill9()
         gateway, took = site.spawn_and_time()
         starts.append(took)
+        heat, electrical = load.highest.values()
         rows.append(
-            f"{kill:4}  {1000 * took:8.0f}   {load.reads - reads:8}   {load.writes - writes:8}   {load.highest['heat (IR 30)']:10}   {load.highest['electrical (IR 34)']:10}"
+            f"{kill:4}  {1000 * took:8.0f}   {load.reads - reads:8}   {load.writes - writes:8}   {heat:10}   {electrical:10}"
         )
     goods = load.goods
     wait_until(lambda: load.goods > goods + 20, 30.0, "good totals after the last kill")
@@ -127,7 +129,7 @@ def main(run: Run) -> None:
         run.note(row)
     run.note(f"start to serving: median {1000 * statistics.median(starts):.0f} ms, worst {1000 * max(starts):.0f} ms")
     run.equal(f"no total decreased in {load.reads} reads and {KILLS} kills", load.falls[:5], [])
-    run.check("totals moved while it was killed", load.moved > KILLS, f"{load.moved} steps")
+    run.check("totals moved while it was killed", load.moved >= KILLS // 2, f"{load.moved} steps")
     run.check(
         f"each of {KILLS} starts served within 1 s",
         len(starts) == KILLS and max(starts) < 1.0,

@@ -119,10 +119,10 @@ def writes(run: Run, face: Face) -> None:
     )
 
     run.equal("HR 8 = 300", (face.write(TIMEOUT, 300), face.holding(TIMEOUT)[0]), (None, 300))
-    answer = client.mask_write_register(TIMEOUT, and_mask=0xFF00, or_mask=0x0055, device_id=1)
+    answer = client.mask_write_register(address=TIMEOUT, and_mask=0xFF00, or_mask=0x0055, device_id=1)
     run.check("FC 22 is accepted", not answer.isError(), "" if not answer.isError() else answer)
     run.equal("FC 22 did (current AND and) OR (or AND NOT and)", face.holding(TIMEOUT)[0], (300 & 0xFF00) | 0x55)
-    answer = client.mask_write_register(TIMEOUT, and_mask=0x0000, or_mask=0x0001, device_id=1)
+    answer = client.mask_write_register(address=TIMEOUT, and_mask=0x0000, or_mask=0x0001, device_id=1)
     run.equal("FC 22 to a value out of range is exception 03", getattr(answer, "exception_code", answer), 3)
     answer = client.readwrite_registers(
         read_address=0, read_count=5, write_address=PERCENT, values=[333, 111], device_id=1

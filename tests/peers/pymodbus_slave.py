@@ -46,8 +46,8 @@ def main(run: Run) -> None:
         python_version("pymodbus"),
         "is the heat meter: values, death and return, rollover, reset and replacement of its counter",
     )
-    # It rolls over some 20 s after it is first read.
-    meter = MeterPeer(ROLLS_AT - 9_000.0, SPEED)
+    # It rolls over some 7 s after it is first read.
+    meter = MeterPeer(ROLLS_AT - 3_000.0, SPEED)
     meter.serve()
     run.at_end(meter.die)
     demo = Demo(run, without="meter", speed=SPEED, outside={"meter": meter.address})
@@ -70,7 +70,7 @@ def main(run: Run) -> None:
         run.check("quality (IR 4) is good", True, f"{face.inputs(QUALITY)[0]:#06x}")
 
         first, counted = total.now(), meter.counted_wh()
-        wait_until(lambda: (total.now(), meter.counted_wh() > ROLLS_AT + 3_000)[1], 60.0, "the counter rolls over")
+        wait_until(lambda: (total.now(), meter.counted_wh() > ROLLS_AT + 2_000)[1], 60.0, "the counter rolls over")
         wait_until(
             lambda: (total.now() or 0) - first > 0.9 * (meter.counted_wh() - counted),
             20.0,
