@@ -12,6 +12,8 @@ from harness import Failed, Process, Run, command, need, package_version, python
 from mqtt_tools import Mosquitto, Subscriber, mosquitto_version
 
 SECONDS = 20
+# Of reads and refused writes, in each simulated minute.
+ROUNDS = 10
 
 
 def as_root(argv: list[str]) -> list[str]:
@@ -58,12 +60,14 @@ def main(run: Run) -> None:
     run.peer("pymodbus", python_version("pymodbus"), "is one more master whose frames are dissected")
     heard = Subscriber(run, broker.address, "heatgate/v1/demo/#")
     with Face(demo.modbus) as face:
-        while demo.process.running() and len(demo.events("minute")) < SECONDS - 4:
-            face.inputs(0, 100)
-            face.holding(MIRROR, 100)
-            face.client.read_coils(0, count=2, device_id=1)
-            face.client.read_discrete_inputs(0, count=11, device_id=1)
-            face.write(PERCENT, 1001)
+        for minute in range(1, SECONDS - 4):
+            wait_until(lambda minute=minute: len(demo.events("minute")) >= minute, 10.0, "the demo's next minute")
+            for _ in range(ROUNDS):
+                face.inputs(0, 100)
+                face.holding(MIRROR, 100)
+                face.client.read_coils(0, count=2, device_id=1)
+                face.client.read_discrete_inputs(0, count=11, device_id=1)
+                face.write(PERCENT, 1001)
     bacnet = demo.addresses.get("bacnet")
     if bacnet:
         from bacnet_tools import talk

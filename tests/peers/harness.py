@@ -227,7 +227,10 @@ class Run:
         return good
 
     def equal(self, name: str, value: object, expected: object) -> bool:
-        return self.check(name, value == expected, value if value == expected else f"{value!r}, expected {expected!r}")
+        if value == expected:
+            text = str(value)
+            return self.check(name, True, text if len(text) <= 100 else f"{text[:100]}...")
+        return self.check(name, False, f"{value!r}, expected {expected!r}")
 
     def note(self, text: str) -> None:
         print(f"     {text}", flush=True)
