@@ -99,7 +99,7 @@ fn table(answer: &api::Points) {
             point.key,
             shown(point),
             point.unit,
-            point.quality,
+            if point.is_none() { "-" } else { &point.quality },
             point.age_s,
             remarks(point)
         ));
@@ -109,6 +109,7 @@ fn table(answer: &api::Points) {
 /// The value, with the name of its state; the last one in brackets while it is bad.
 pub(super) fn shown(point: &api::Point) -> String {
     match (&point.value, &point.text, &point.last) {
+        _ if point.is_none() => "none".to_owned(),
         (Some(value), Some(text), _) => format!("{value} {text}"),
         (Some(value), None, _) => value.to_string(),
         (None, _, Some(last)) => format!("({last})"),
@@ -121,5 +122,5 @@ fn remarks(point: &api::Point) -> String {
         (Some(by), Some(priority)) => Some(format!("{by} at {priority}")),
         _ => None,
     };
-    commanded.into_iter().chain(point.cause.clone()).collect::<Vec<_>>().join("; ")
+    commanded.into_iter().chain(point.cause.clone().filter(|_| !point.is_none())).collect::<Vec<_>>().join("; ")
 }

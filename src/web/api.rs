@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::point::Fault;
+
 /// A value of any kind; energies are whole Wh.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -91,6 +93,13 @@ pub struct Point {
     /// All occupied slots, highest priority first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<Slot>,
+}
+
+impl Point {
+    /// Whoever commands it (or nobody, by its relinquish default) says that there is none: a state, not a fault.
+    pub fn is_none(&self) -> bool {
+        self.writable && self.cause.as_deref() == Some(Fault::Absent.as_str())
+    }
 }
 
 /// `/api/v1/points`: the live image.

@@ -219,8 +219,13 @@ fn point_row(point: &api::Point) -> Markup {
                 @if !point.description.is_empty() { br; span.faint { (point.description) } }
             }
             td.number { (shown(point)) }
-            td { span class={ "dot " (point.quality) } {} (point.quality)
-                @if let Some(cause) = &point.cause { br; span.faint { (cause) } }
+            td {
+                @if point.is_none() {
+                    span.dot {} "none"
+                } @else {
+                    span class={ "dot " (point.quality) } {} (point.quality)
+                    @if let Some(cause) = &point.cause { br; span.faint { (cause) } }
+                }
             }
             td.number { (duration(point.age_s)) }
             td {
@@ -253,6 +258,7 @@ fn shown(point: &api::Point) -> Markup {
     };
     html! {
         @match (&point.text, &point.value, &point.last) {
+            _ if point.is_none() => span.faint { "none" },
             (Some(text), Some(_), _) => (text),
             (None, Some(value), _) => (with_unit(value)),
             (_, None, Some(last)) => span.faint title="the last value there was" { "(" (with_unit(last)) ")" },
