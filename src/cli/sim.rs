@@ -126,6 +126,7 @@ async fn simulate(part: &Part) -> Result<(), String> {
                 return Err(format!("{name:?} is not a heater's name: a-z, 0-9, '_', '.', '-'"));
             }
             let mut heater = HeaterSim::new(site.as_str(), name.as_str(), link(*broker));
+            heater.outside = true;
             heater.options = crate::sim::heater::HeaterOptions::rated(Watts::from_kw(*rated_kw));
             say(format_args!("simulated heater {name} of site {site}: obeys over {broker}"));
             heater.run(time, stop).await;

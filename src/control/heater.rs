@@ -200,7 +200,8 @@ impl HeaterControl {
             (Presence::Out(_) | Presence::Lost { .. }, Some(power)) => power.max(Watts::ZERO),
             (Presence::Unheard | Presence::Out(_), _) => heater.fallback,
             (Presence::Lost { since, before, .. }, None) => {
-                let leased = inputs.mono().since(since) < stretch(heater.lease, inputs.liveness);
+                // Not stretched: a controller with a slower clock is told its lease in its own seconds.
+                let leased = inputs.mono().since(since) < heater.lease;
                 if leased { before.max(heater.fallback) } else { heater.fallback }
             }
         }

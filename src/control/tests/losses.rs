@@ -171,6 +171,18 @@ fn a_lost_heaters_share_is_carried_by_the_others_and_it_comes_back_by_itself() {
 }
 
 #[test]
+fn a_lease_ends_by_the_sites_clock_however_slowly_the_controllers_report() {
+    let settings = Settings { liveness: 20.0, ..Settings::default() };
+    let mut bench = Bench::of(plant(), settings, Vec::new());
+    heating(&mut bench);
+    bench.heard[0] = false;
+    assert!(bench.run(620).alarms.has(Alarm::ControllerLost));
+    assert_eq!(bench.caps(), [5.0, 10.0, 5.0, 5.0], "it may still obey its last command");
+    bench.run(300);
+    assert_eq!(bench.caps(), [5.0, 12.5, 6.25, 6.25]);
+}
+
+#[test]
 fn without_acknowledgement_a_command_is_repeated_and_then_the_controller_is_lost() {
     let mut bench = Bench::new();
     heating(&mut bench);

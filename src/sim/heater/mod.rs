@@ -31,13 +31,16 @@ pub struct HeaterSim {
     pub options: HeaterOptions,
     /// The broker.
     pub broker: BrokerAddress,
+    /// It stands outside of the gateway's clock, as a process of its own: the seconds of its commands are the wall's,
+    /// whatever its own speed.
+    pub outside: bool,
 }
 
 impl HeaterSim {
     /// A heater of 30 kW that idles at a quarter of it and never lacks jobs.
     pub fn new(site: impl Into<String>, name: impl Into<String>, broker: BrokerAddress) -> Self {
         let options = HeaterOptions::rated(Watts::from_kw(30.0));
-        Self { site: site.into(), name: name.into(), options, broker }
+        Self { site: site.into(), name: name.into(), options, broker, outside: false }
     }
 
     /// Run until stopped, through any outage of the broker; the lease runs on meanwhile. At the end it says that it is
@@ -57,6 +60,8 @@ impl HeaterSim {
             will,
         };
         let mut link = Link::open(options, stop.clone());
+        let second = Duration::from_secs(1).div_duration_f64(time.wall(Duration::from_secs(1)));
+        let pace = if self.outside { second } else { 1.0 };
         let mut logic = HeaterLogic::new(&self.name, self.options, time.now().mono);
         let mut client = None;
         let mut due = Mono::START;
@@ -71,7 +76,7 @@ impl HeaterSim {
                     }
                     LinkEvent::Down => client = None,
                     LinkEvent::Message { payload, .. } => {
-                        let answer = hear(&mut logic, &payload, time.now().mono);
+                        let answer = hear(&mut logic, &payload, pace, time.now().mono);
                         if let (Some(answer), Some(client)) = (answer, &client) {
                             link::publish(client, &ack, false, json(&answer));
                         }
@@ -97,10 +102,14 @@ fn state(state: &'static str, time: &dyn TimeSource) -> Vec<u8> {
     json(&Status { state, at: time.now().utc.to_string() })
 }
 
-/// What a message on the command topic is answered with.
-fn hear(logic: &mut HeaterLogic, message: &[u8], now: Mono) -> Option<payload::Ack> {
+/// What a message on the command topic is answered with. `pace`: the heater's seconds in one of the command's.
+fn hear(logic: &mut HeaterLogic, message: &[u8], pace: f64, now: Mono) -> Option<payload::Ack> {
     match Command::parse(message) {
-        Ok(command) => logic.on_command(&command, now),
+        Ok(command) => {
+            let (ttl_s, ramp_w_per_s) = (command.ttl_s * pace, command.ramp_w_per_s / pace);
+            let ack = logic.on_command(&Command { ttl_s, ramp_w_per_s, ..command }, now)?;
+            Some(payload::Ack { valid_for_s: ack.valid_for_s / pace, ..ack })
+        }
         Err(bad) => {
             tracing::warn!(why = bad.why, "command rejected");
             bad.id.map(|(cmd_id, seq)| logic.reject(cmd_id, seq, bad.why))

@@ -104,8 +104,25 @@ async fn it_ends_when_stopped_without_a_broker() {
 #[test]
 fn a_bad_command_is_answered_when_it_can_be_and_changes_nothing() {
     let mut logic = HeaterLogic::new("r", HeaterOptions::rated(Watts::from_kw(30.0)), Mono::START);
-    let ack = hear(&mut logic, br#"{"v":1,"cmd_id":"x","seq":9}"#, Mono::START).unwrap();
+    let ack = hear(&mut logic, br#"{"v":1,"cmd_id":"x","seq":9}"#, 1.0, Mono::START).unwrap();
     assert_eq!((ack.result, ack.seq, ack.valid_for_s), (payload::Outcome::Rejected, 9, 0.0));
-    assert_eq!(hear(&mut logic, b"\x00garbage", Mono::START), None);
+    assert_eq!(hear(&mut logic, b"\x00garbage", 1.0, Mono::START), None);
+    assert_eq!(logic.cap(), Watts::from_kw(7.5));
+}
+
+#[test]
+fn a_faster_heater_outside_counts_a_command_s_seconds_by_the_wall() {
+    let at = |secs| Mono::START.after(Duration::from_secs(secs));
+    let options = HeaterOptions { delay: (0.0, 0.0), ..HeaterOptions::rated(Watts::from_kw(30.0)) };
+    let mut logic = HeaterLogic::new("r", options, Mono::START);
+    let message = json!({"v": 1, "cmd_id": "c1", "boot_id": "b", "seq": 1, "p_max_w": 27_500.0, "ttl_s": 9.0,
+        "ramp_w_per_s": 10_000.0, "fallback_w": 7_500.0});
+    let ack = hear(&mut logic, message.to_string().as_bytes(), 20.0, Mono::START).unwrap();
+    assert_eq!(ack.valid_for_s, 9.0, "it answers in the seconds that it was asked in");
+    logic.tick(at(20));
+    assert!((logic.cap().kw() - 17.5).abs() < 0.1, "one second of ramp on the wall: {}", logic.cap());
+    logic.tick(at(179));
+    assert_eq!(logic.cap(), Watts::from_kw(27.5));
+    logic.tick(at(180));
     assert_eq!(logic.cap(), Watts::from_kw(7.5));
 }
