@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -57,7 +59,11 @@ class Views:
             seen = wait_until(
                 lambda: face.discrete(alarm.number) is on and [face.inputs(QUALITY)[0]], 10.0, f"Modbus, {what}"
             )
-            run.equal(f"Modbus DI {alarm.number} and bit {alarm.number} of IR 4, {what}", bool(seen[0] >> alarm.number & 1), on)
+            run.equal(
+                f"Modbus DI {alarm.number} and bit {alarm.number} of IR 4, {what}",
+                bool(seen[0] >> alarm.number & 1),
+                on,
+            )
 
         async def dialogue(client: Client) -> list[str]:
             props = ("present-value", "event-state", "status-flags")
@@ -76,7 +82,9 @@ class Views:
         run.equal(f"MQTT points/hall/alarm_{alarm.key}, {what}", point["quality"], "good")
         self.event(alarm, "start" if on else "end", since)
         status, page = http_get(self.http, "/")
-        run.check(f"the status page, {what}", status == 200 and (f"hall: {alarm.words}" in page) is on, f"{len(page)} bytes")
+        run.check(
+            f"the status page, {what}", status == 200 and (f"hall: {alarm.words}" in page) is on, f"{len(page)} bytes"
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ class Watcher:
         self.modbus = modbus
         self.rows: list[Row] = []
         self._stop = threading.Event()
+        # It tries again and again while the gateway is away; each try would be a line.
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         self._thread = threading.Thread(target=self._go, daemon=True)
         self._thread.start()
         run.at_end(self.end)
@@ -140,5 +150,5 @@ class Watcher:
     def rises(self, since: float) -> list[str]:
         """Every read whose power command is above the one before it."""
         rows = self.since(since)
-        pairs = zip(rows, rows[1:], strict=False)
+        pairs = itertools.pairwise(rows)
         return [f"{a.command_kw:.3f} -> {b.command_kw:.3f} kW" for a, b in pairs if b.command_kw > a.command_kw + 1e-3]

@@ -31,7 +31,11 @@ def asked_kw(percent: float) -> float:
 def declared(run: Run, watch: Watcher, last_sign: float, who: str) -> float:
     lost = watch.wait(lambda row: row.quality & 1, SILENCE_S + 10, f"{who}: the loss is declared")
     took = lost.at - last_sign
-    run.check(f"{who}: lost {SILENCE_S} s after its last sign of life", SILENCE_S - 0.5 <= took <= SILENCE_S + SLACK_S, f"{took:.2f} s")
+    run.check(
+        f"{who}: lost {SILENCE_S} s after its last sign of life",
+        SILENCE_S - 0.5 <= took <= SILENCE_S + SLACK_S,
+        f"{took:.2f} s",
+    )
     run.equal(f"{who}: the last request is held at first", lost.source, HOLD)
     return lost.at
 
@@ -53,7 +57,11 @@ def policy(run: Run, watch: Watcher, lost: float, ends: float | None, who: str) 
 
 
 def main(run: Run) -> None:
-    run.peer("pymodbus", python_version("pymodbus"), "is a BMS without a heartbeat that falls silent; reads every step of the policy")
+    run.peer(
+        "pymodbus",
+        python_version("pymodbus"),
+        "is a BMS without a heartbeat that falls silent; reads every step of the policy",
+    )
     run.peer("bacpypes3", python_version("bacpypes3"), "reads the BMS alarm (BI 1) with its event state")
     run.peer("mosquitto_sub", mosquitto_version(), "hears the BMS alarm as point and as event")
     demo = Demo(run, without="bms", speed=SPEED)
@@ -66,7 +74,9 @@ def main(run: Run) -> None:
         run.equal("HR 8 takes the shortest timeout", face.write(TIMEOUT, SILENCE_S), None)
         face.write(OUTDOOR, 50)
         face.ask(60)
-        watch.wait(lambda row: row.source == BMS and near(row.command_kw, asked_kw(60), 0.02), 30.0, "60 % are commanded")
+        watch.wait(
+            lambda row: row.source == BMS and near(row.command_kw, asked_kw(60), 0.02), 30.0, "60 % are commanded"
+        )
         first = time.monotonic()
         last = first
         while last - first < SILENCE_S + 1:
@@ -74,7 +84,9 @@ def main(run: Run) -> None:
             last = time.monotonic()
             # The next one a second later: ticks of the gateway's heartbeat say when.
             beat = face.inputs(GATEWAY_HEARTBEAT)[0]
-            wait_until(lambda beat=beat: (face.inputs(GATEWAY_HEARTBEAT)[0] - beat) % 0x10000 >= SPEED, 5.0, "a second passes")
+            wait_until(
+                lambda beat=beat: (face.inputs(GATEWAY_HEARTBEAT)[0] - beat) % 0x10000 >= SPEED, 5.0, "a second passes"
+            )
         alive = watch.since(first)
         run.check(
             f"{who}: identical rewrites are life enough",
@@ -110,14 +122,23 @@ def main(run: Run) -> None:
         last = time.monotonic()
         mark = heard.count()
         # Now only the beats count: other writes are no life.
-        wait_until(lambda: face.write(PERCENT, face.holding(PERCENT)[0]) is None and time.monotonic() - last > SILENCE_S / 2, 10.0, "writes while it is silent", every=0.5)
+        wait_until(
+            lambda: face.write(PERCENT, face.holding(PERCENT)[0]) is None and time.monotonic() - last > SILENCE_S / 2,
+            10.0,
+            "writes while it is silent",
+            every=0.5,
+        )
         lost = declared(run, watch, last, who)
         views.show(BMS_LOST, True, mark)
         policy(run, watch, lost, None, who)
 
         def steps(count: int) -> None:
             beat = face.inputs(GATEWAY_HEARTBEAT)[0]
-            wait_until(lambda: (face.inputs(GATEWAY_HEARTBEAT)[0] - beat) % 0x10000 > 10 * count, 10.0, f"{count} ticks of control")
+            wait_until(
+                lambda: (face.inputs(GATEWAY_HEARTBEAT)[0] - beat) % 0x10000 > 10 * count,
+                10.0,
+                f"{count} ticks of control",
+            )
 
         face.write(PERCENT, 700)
         steps(3)
@@ -133,7 +154,11 @@ def main(run: Run) -> None:
         back = watch.wait(lambda row: not row.quality & 1, 15.0, f"{who}: the BMS is back")
         run.equal(f"{who}: beats and writes end it, and the BMS is followed", back.source, BMS)
         views.show(BMS_LOST, False, mark)
-        wait_until(lambda: face.holding(PERCENT)[0] > 0 and watch.rows[-1].command_kw > 15.0 + 1.0, 30.0, "heat is commanded again")
+        wait_until(
+            lambda: face.holding(PERCENT)[0] > 0 and watch.rows[-1].command_kw > 15.0 + 1.0,
+            30.0,
+            "heat is commanded again",
+        )
         run.equal("a SIGTERM ends the simulated BMS with 0", bms.stop(), 0)
     watch.end()
     run.equal("a SIGTERM ends the demo with 0", demo.process.stop(), 0)

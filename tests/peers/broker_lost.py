@@ -88,10 +88,16 @@ def recovered(run: Run, site: Site, percent: float, what: str) -> None:
     kept = site.retained()
     states = [kept[topic]["state"] for topic in wanted if topic.endswith("status")]
     run.equal(f"{what}: gateway and heaters are online, and it is retained", states, ["online"] * 3)
-    run.equal(f"{what}: so is the gateway's demand", kept[f"{BASE}/zones/hall/demand"]["state"] in ("heating", "starting", "limited", "dump"), True)
+    run.equal(
+        f"{what}: so is the gateway's demand",
+        kept[f"{BASE}/zones/hall/demand"]["state"] in ("heating", "starting", "limited", "dump"),
+        True,
+    )
     for heater in HEATERS:
         wait_until(
-            lambda heater=heater: site.heard.payloads(f"{BASE}/heaters/{heater}/ack"), 10.0, f"{what}: {heater} acknowledges"
+            lambda heater=heater: site.heard.payloads(f"{BASE}/heaters/{heater}/ack"),
+            10.0,
+            f"{what}: {heater} acknowledges",
         )
         newest = site.told(heater, "command")[-1]["seq"]
         seq = site.heard.payloads(f"{BASE}/heaters/{heater}/ack")[-1]["seq"]
@@ -111,7 +117,11 @@ def within_leases(run: Run, site: Site, last: dict[str, dict], until: float, wha
         before = [row for row in rows if seconds(row["at"]) <= ends][-1]
         after = [row for row in rows if seconds(row["at"]) >= until - 30]
         beyond = [row for row in rows if ends + SLACK_S < seconds(row["at"]) < until and row["applied_w"] > FALLBACK_W]
-        run.equal(f"{what}: {heater} applied nothing above {FALLBACK_W:.0f} W after its lease", [(row["at"], row["applied_w"]) for row in beyond[:3]], [])
+        run.equal(
+            f"{what}: {heater} applied nothing above {FALLBACK_W:.0f} W after its lease",
+            [(row["at"], row["applied_w"]) for row in beyond[:3]],
+            [],
+        )
         # The counter tells of the time in which nobody heard it.
         first = after[0]
         gone = seconds(first["at"]) - seconds(before["at"])
@@ -127,8 +137,14 @@ def within_leases(run: Run, site: Site, last: dict[str, dict], until: float, wha
 
 
 def main(run: Run) -> None:
-    run.peer("mosquitto", mosquitto_version(), "is the broker that restarts without its sessions, stands still, and stays away")
-    run.peer("mosquitto_sub", mosquitto_version(), "hears commands, acknowledgements and telemetry, and what is retained")
+    run.peer(
+        "mosquitto",
+        mosquitto_version(),
+        "is the broker that restarts without its sessions, stands still, and stays away",
+    )
+    run.peer(
+        "mosquitto_sub", mosquitto_version(), "hears commands, acknowledgements and telemetry, and what is retained"
+    )
     run.peer("pymodbus", python_version("pymodbus"), "asks for heat and reads the zone while there is no broker")
     broker = Mosquitto(run)
     demo = Demo(run, speed=SPEED, without="broker,bms", outside={"broker": broker.address})
@@ -156,7 +172,11 @@ def main(run: Run) -> None:
         broker.end()
         broker.begin()
         recovered(run, site, 60, what)
-        run.check(f"{what}: the zone was commanded throughout", all(near(row.command_kw, 36.0, 0.03) for row in watch.since(since)), f"{len(watch.since(since))} reads")
+        run.check(
+            f"{what}: the zone was commanded throughout",
+            all(near(row.command_kw, 36.0, 0.03) for row in watch.since(since)),
+            f"{len(watch.since(since))} reads",
+        )
 
         what = "stood still"
         assert broker.process is not None

@@ -35,7 +35,11 @@ def retained(run: Run, broker, name: str) -> str:
 
 
 def main(run: Run) -> None:
-    run.peer("mosquitto", mosquitto_version(), "keeps rack-b's last will and status; its subscriber hears commands, acknowledgements and telemetry")
+    run.peer(
+        "mosquitto",
+        mosquitto_version(),
+        "keeps rack-b's last will and status; its subscriber hears commands, acknowledgements and telemetry",
+    )
     run.peer("pymodbus", python_version("pymodbus"), "asks for heat and reads the alarm of a lost controller")
     run.peer("bacpypes3", python_version("bacpypes3"), "reads the alarm of a lost controller (BI 2)")
     broker = Mosquitto(run)
@@ -63,7 +67,11 @@ def main(run: Run) -> None:
         wait_until(lambda: told("rack-b", "telemetry") and told("rack-a", "telemetry"), 20.0, "both heaters are heard")
         face.ask(60)
         wait_until(lambda: told("rack-b", "command") and halves(), 30.0, "both heaters have their half")
-        run.check("a fast controller outside obeys without a gap", halves(), f"{applied('rack-b'):.0f} W of {cap('rack-b'):.0f} W")
+        run.check(
+            "a fast controller outside obeys without a gap",
+            halves(),
+            f"{applied('rack-b'):.0f} W of {cap('rack-b'):.0f} W",
+        )
         run.check("no alarm of a controller", not watch.rows[-1].quality >> 1 & 1)
 
         mark = heard.count()
@@ -72,17 +80,29 @@ def main(run: Run) -> None:
         views.show(CONTROLLER_LOST, True, mark)
         run.equal("its will says offline", retained(run, broker.address, "late-offline"), "offline")
         leased = told("rack-b", "command")
-        wait_until(lambda: near(cap("rack-a"), ASKED_W - FALLBACK_W, 0.03), 2 * LEASE_S / SPEED + 15, "rack-a takes over what rack-b leaves")
+        wait_until(
+            lambda: near(cap("rack-a"), ASKED_W - FALLBACK_W, 0.03),
+            2 * LEASE_S / SPEED + 15,
+            "rack-a takes over what rack-b leaves",
+        )
         run.check("rack-a takes over", cap("rack-a") <= RATED_W, f"{cap('rack-a'):.0f} W")
-        run.check("rack-b is asked for no more than its fallback", cap("rack-b") <= FALLBACK_W, f"{cap('rack-b'):.0f} W")
-        run.check("the sum is what was asked", near(watch.rows[-1].command_kw, ASKED_W / 1000, 0.03), f"{watch.rows[-1].command_kw:.1f} kW")
+        run.check(
+            "rack-b is asked for no more than its fallback", cap("rack-b") <= FALLBACK_W, f"{cap('rack-b'):.0f} W"
+        )
+        run.check(
+            "the sum is what was asked",
+            near(watch.rows[-1].command_kw, ASKED_W / 1000, 0.03),
+            f"{watch.rows[-1].command_kw:.1f} kW",
+        )
         full = [one for one in leased if one["p_max_w"] > FALLBACK_W + 1]
         ends = seconds(full[-1]["issued_at"]) + LEASE_S
         higher = [one for one in told("rack-a", "command") if one["p_max_w"] > SHARE_W * 1.03]
         early = [one["issued_at"] for one in higher if seconds(one["issued_at"]) < ends]
         run.equal("and not before rack-b's lease has ended", early, [])
         wait_until(lambda: near(applied("rack-a"), cap("rack-a"), 0.01), 20.0, "rack-a applies it")
-        run.check("rack-a never got more than it can", all(one["p_max_w"] <= RATED_W for one in told("rack-a", "command")))
+        run.check(
+            "rack-a never got more than it can", all(one["p_max_w"] <= RATED_W for one in told("rack-a", "command"))
+        )
 
         mark = heard.count()
         rack_b = run.heatgate("rack-b-again", *argv)
@@ -90,7 +110,9 @@ def main(run: Run) -> None:
         views.show(CONTROLLER_LOST, False, mark)
         run.equal("its status says online", retained(run, broker.address, "late-online"), "online")
         wait_until(halves, 30.0, "rack-b has its half again")
-        run.check("its share comes back by itself", halves(), f"{applied('rack-a'):.0f} W and {applied('rack-b'):.0f} W")
+        run.check(
+            "its share comes back by itself", halves(), f"{applied('rack-a'):.0f} W and {applied('rack-b'):.0f} W"
+        )
 
         # From here on only rack-b's own clock is left.
         watch.end()
@@ -106,17 +128,31 @@ def main(run: Run) -> None:
     rows = told("rack-b", "telemetry")
     taken = next(row for row in rows if row.get("seq") == last["seq"])
     fell = next(row for row in rows[mark:] if row["applied_w"] <= FALLBACK_W)
-    run.check("without a gateway it holds its cap while its lease runs", rows[mark]["applied_w"] > FALLBACK_W, f"{rows[mark]['applied_w']:.0f} W")
+    run.check(
+        "without a gateway it holds its cap while its lease runs",
+        rows[mark]["applied_w"] > FALLBACK_W,
+        f"{rows[mark]['applied_w']:.0f} W",
+    )
     after = seconds(fell["at"]) - seconds(taken["at"])
     # Telemetry comes each 5 s, so both ends are known to that.
-    run.check("and falls back when it ends", LEASE_S - 7 <= after <= LEASE_S + 10, f"{after:.1f} s of site time after its last command")
+    run.check(
+        "and falls back when it ends",
+        LEASE_S - 7 <= after <= LEASE_S + 10,
+        f"{after:.1f} s of site time after its last command",
+    )
     run.equal("to the fallback that it was told", fell["applied_w"], last["fallback_w"])
     more = len(told("rack-b", "telemetry")) + 20
     wait_until(lambda: len(told("rack-b", "telemetry")) >= more, 20.0, "more telemetry")
     rows = told("rack-b", "telemetry")
-    run.check("and stays there", all(row["applied_w"] <= FALLBACK_W for row in rows[rows.index(fell) :]), f"{rows[-1]['power_w']:.0f} W drawn")
+    run.check(
+        "and stays there",
+        all(row["applied_w"] <= FALLBACK_W for row in rows[rows.index(fell) :]),
+        f"{rows[-1]['power_w']:.0f} W drawn",
+    )
     late = Subscriber(run, broker.address, f"{BASE}/gateway/status", name="late-gateway")
-    run.equal("the gateway's will says offline", late.wait(lambda *_: True, 10.0, "a retained status")["state"], "offline")
+    run.equal(
+        "the gateway's will says offline", late.wait(lambda *_: True, 10.0, "a retained status")["state"], "offline"
+    )
     run.equal("a SIGTERM ends the simulated heater with 0", rack_b.stop(), 0)
 
 
