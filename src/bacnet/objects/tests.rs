@@ -180,6 +180,11 @@ fn no_limit_is_a_value_and_no_fault() {
     assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 4, P::PRESENT_VALUE), V::Real(6_553.5));
     assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 4, P::RELIABILITY), V::Enumerated(0));
     assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 4, P::STATUS_FLAGS), flags(0));
+    // a command without such a number falls back to its default, and is not a fault either
+    testing::read(&mut bench.image, testing::PERCENT, Reading::number(40.0));
+    testing::read(&mut bench.image, testing::PERCENT, Reading::Bad(Fault::Absent));
+    assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 1, P::PRESENT_VALUE), V::Real(0.0));
+    assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 1, P::RELIABILITY), V::Enumerated(0));
     // and it can be written as such
     let write = bench.write(ObjectType::ANALOG_VALUE, 4, &V::Real(6_553.5), None).unwrap();
     assert_eq!(write.action, Action::Set(Value::number(testing::NO_LIMIT).unwrap()));

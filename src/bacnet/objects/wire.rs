@@ -120,8 +120,10 @@ const fn nothing(kind: ObjectKind) -> Wire {
 pub(in crate::bacnet) fn present(def: &PointDef, face: &ObjectFace, state: Option<&PointState>) -> Wire {
     let none = || def.absent.and_then(|number| Value::from_f64(def.kind, number));
     let value = match (state, def.commandable()) {
-        // "None" is a value of a command, not a missing one.
-        (Some(state), Some(_)) if state.reading() == Reading::Bad(Fault::Absent) => none().or_else(|| state.shown()),
+        // "None" is a value of a command, not a missing one; the last limit there was must not look like the present one.
+        (Some(state), Some(command)) if state.reading() == Reading::Bad(Fault::Absent) => {
+            none().or(Some(command.relinquish_default))
+        }
         (Some(state), Some(command)) => state.shown().or(Some(command.relinquish_default)),
         (Some(state), None) => state.shown(),
         (None, Some(command)) => Some(command.relinquish_default),
