@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bacnet_client::client::{BACnetClient, COVNotificationDelivery, ReceivedCOVNotification};
 use bacnet_encoding::primitives::decode_application_value;
+use bacnet_services::common::BACnetPropertyValue;
+use bacnet_services::wpm::WriteAccessSpecification;
 use bacnet_transport::bip::BipTransport;
 use bacnet_types::constructed::{PropertyReference, ReadAccessSpecification};
 use bacnet_types::enums::{ErrorCode, ObjectType, PropertyIdentifier as P};
@@ -144,6 +146,17 @@ async fn a_client_writes_relinquishes_and_is_told_of_it() {
     let refused = peer.write_property(&to, av, P::PRESENT_VALUE, None, real(152.0), None).await.unwrap_err();
     let out_of_range = ErrorCode::VALUE_OUT_OF_RANGE;
     assert!(matches!(refused, Error::Remote(RemoteError::Error { code, .. }) if code == out_of_range), "{refused}");
+    let value = BACnetPropertyValue {
+        property_identifier: P::PRESENT_VALUE,
+        property_array_index: None,
+        value: real(75.0),
+        priority: Some(11),
+    };
+    let several = WriteAccessSpecification { object_identifier: av, list_of_properties: vec![value] };
+    peer.write_property_multiple(&to, vec![several]).await.unwrap();
+    for process in [1, 2] {
+        assert_eq!(next(&mut told, process).await, PropertyValue::Real(75.0));
+    }
     peer.unsubscribe_cov(&to, 1, av).await.unwrap();
     site.image.send_modify(|image| testing::read(Arc::make_mut(image), testing::PERCENT, Reading::number(80.0)));
     assert_eq!(next(&mut told, 2).await, PropertyValue::Real(80.0));

@@ -1,5 +1,7 @@
 //! How a request is turned down, and the small PDUs that answer one (clause 20.1).
 
+use bacnet_services::wpm::WritePropertyMultipleError;
+use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice, ErrorClass, ErrorCode, RejectReason};
 use bacnet_types::error::{Error as CodecError, RemoteError};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,6 +22,7 @@ impl Failure {
     pub(super) const WRITE_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::WRITE_ACCESS_DENIED);
     pub(super) const WRONG_TYPE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::INVALID_DATA_TYPE);
     pub(super) const OUT_OF_RANGE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::VALUE_OUT_OF_RANGE);
+    pub(super) const BAD_PRIORITY: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PARAMETER_OUT_OF_RANGE);
     pub(super) const NO_SPACE: Self = Self::new(ErrorClass::RESOURCES, ErrorCode::NO_SPACE_TO_ADD_LIST_ELEMENT);
     pub(super) const BUSY: Self = Self::new(ErrorClass::DEVICE, ErrorCode::DEVICE_BUSY);
     pub(super) const GOING_DOWN: Self = Self::new(ErrorClass::DEVICE, ErrorCode::OPERATIONAL_PROBLEM);
@@ -91,6 +94,20 @@ pub(super) fn abort(invoke: u8, reason: AbortReason) -> Bytes {
 /// BACnet-SegmentACK-PDU from a server.
 pub(super) fn segment_ack(invoke: u8, negative: bool, sequence: u8, window: u8) -> Bytes {
     Bytes::copy_from_slice(&[0x41 | (u8::from(negative) << 1), invoke, sequence, window])
+}
+
+/// WritePropertyMultiple-Error (clause 21): with the first write that failed.
+pub(super) fn multiple_error(invoke: u8, failure: Failure, first: &Reference) -> Bytes {
+    let service = ConfirmedServiceChoice::WRITE_PROPERTY_MULTIPLE;
+    let mut out = BytesMut::with_capacity(32);
+    out.put_slice(&[0x50, invoke, service.to_raw()]);
+    let body = WritePropertyMultipleError {
+        error_class: failure.class,
+        error_code: failure.code,
+        first_failed_write_attempt: first.clone(),
+    };
+    body.encode(&mut out);
+    out.freeze()
 }
 
 fn error(invoke: u8, service: ConfirmedServiceChoice, failure: Failure) -> Bytes {

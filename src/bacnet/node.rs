@@ -214,11 +214,10 @@ impl Running {
                     link::broadcast(&apdu, &mut frame);
                     self.send(SocketAddr::V4(self.wire.broadcast()), &frame, ports).await;
                 }
-                Effect::Submit(ticket, peer, write) => {
+                Effect::Submit(ticket, peer, writes) => {
                     let origin = Origin { side: Side::Bacnet, peer: peer.to_string().into() };
                     let requests = ports.requests.clone();
-                    self.writes
-                        .spawn(async move { (ticket, requests.submit(Request { origin, writes: vec![write] }).await) });
+                    self.writes.spawn(async move { (ticket, requests.submit(Request { origin, writes }).await) });
                 }
                 Effect::Ended(number, outcome) => {
                     if let Some(reply) = self.replies.remove(&number) {

@@ -348,6 +348,52 @@ fn many_properties_are_read_with_their_failures_beside_them() {
     assert_eq!(dialogue.ask(&request_apdu(3, 14, 0x75, &specs(&lists))), [0x71, 3, 1]);
 }
 
+/// WritePropertyMultiple of two REALs to analog-values 1 and 4.
+fn write_two(invoke: u8, one: f32, four: f32) -> Vec<u8> {
+    let spec = |instance: u8, value: f32| {
+        let value = value.to_be_bytes();
+        let head = [0x0C, 0, 0x80, 0, instance, 0x1E, 0x09, 85, 0x2E, 0x44];
+        [&head[..], &value, &[0x2F, 0x39, 10, 0x1F]].concat()
+    };
+    request_apdu(invoke, 16, 0x75, &[spec(1, one), spec(4, four)].concat())
+}
+
+#[test]
+fn several_writes_are_one_request_and_stop_at_the_first_that_fails() {
+    let mut dialogue = Dialogue::new(0);
+    let submitted = |dialogue: &mut Dialogue, apdu: &[u8]| {
+        let mut effects = Vec::new();
+        dialogue.stack.on_apdu(peer(A), false, apdu, &dialogue.image, dialogue.now, &mut effects);
+        match effects.pop() {
+            Some(Effect::Submit(ticket, _, writes)) => (ticket, writes.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let answer = |dialogue: &mut Dialogue, ticket, verdict| {
+        let mut effects = Vec::new();
+        dialogue.stack.on_verdict(ticket, &verdict, dialogue.now, &mut effects);
+        sent(effects).remove(0).1
+    };
+    let accepted = Ok(crate::request::Accepted { image_seq: 2 });
+    let (ticket, many) = submitted(&mut dialogue, &write_two(1, 50.0, 10.0));
+    assert_eq!(many, 2);
+    assert_eq!(answer(&mut dialogue, ticket, accepted.clone()), [0x20, 1, 16]);
+    // value-out-of-range at the second: the first is done, and the error names the second
+    let (ticket, many) = submitted(&mut dialogue, &write_two(2, 50.0, 1e6));
+    assert_eq!(many, 1);
+    let second = [0x50, 2, 16, 0x0E, 0x91, 2, 0x91, 37, 0x0F, 0x1E, 0x0C, 0, 0x80, 0, 4, 0x19, 85, 0x1F];
+    assert_eq!(answer(&mut dialogue, ticket, accepted), second);
+    // at the first: nothing is asked of the engine
+    let first = dialogue.ask(&write_two(3, 1e6, 10.0));
+    assert_eq!(first[..8], [0x50, 3, 16, 0x0E, 0x91, 2, 0x91, 37]);
+    assert_eq!(first[14], 1);
+    // the engine refuses the whole
+    let (ticket, _) = submitted(&mut dialogue, &write_two(4, 50.0, 10.0));
+    let busy = answer(&mut dialogue, ticket, Err(crate::request::Refusal::Busy));
+    assert_eq!(busy[..8], [0x50, 4, 16, 0x0E, 0x91, 0, 0x91, 3]);
+    assert_eq!(dialogue.ask(&request_apdu(5, 16, 0x75, &[])), [0x60, 5, 5]);
+}
+
 #[test]
 fn malformed_and_misplaced_requests_are_rejected_with_their_reason() {
     let mut dialogue = Dialogue::new(0);

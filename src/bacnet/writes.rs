@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::ConfirmedServiceChoice;
 use bytes::Bytes;
 
@@ -33,14 +34,24 @@ pub(super) fn fingerprint(service: ConfirmedServiceChoice, params: &[u8]) -> u64
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(u64);
 
-/// One write of a peer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pending {
-    pub(super) ticket: Ticket,
+/// One request of a peer to write.
+#[derive(Debug)]
+pub(super) struct Job {
     pub(super) peer: Peer,
     pub(super) invoke: u8,
-    pub(super) write: Write,
-    fingerprint: u64,
+    pub(super) fingerprint: u64,
+    /// One or more, all or none.
+    pub(super) writes: Vec<Write>,
+    /// The answer when the engine accepts.
+    pub(super) accepted: Bytes,
+    /// WritePropertyMultiple: what its first write names.
+    pub(super) first: Option<Reference>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    job: Job,
     under_way: bool,
 }
 
@@ -77,7 +88,11 @@ impl Writes {
     /// Whether this very request was seen before. Only the last transaction of a peer is remembered: an older one
     /// cannot be repeated by a client that has sent another since, but a client that starts again uses its ids again.
     pub(super) fn known(&self, peer: &Peer, invoke: u8, fingerprint: u64, now: Mono) -> Known {
-        if self.waiting.iter().any(|w| w.peer == *peer && w.invoke == invoke && w.fingerprint == fingerprint) {
+        if self
+            .waiting
+            .iter()
+            .any(|w| w.job.peer == *peer && w.job.invoke == invoke && w.job.fingerprint == fingerprint)
+        {
             return Known::UnderWay;
         }
         let past = self.past.iter().find(|past| past.peer == *peer && past.until > now);
@@ -98,29 +113,30 @@ impl Writes {
         self.past.push_back(Past { peer, invoke, fingerprint, answer, until: now.after(MEMORY) });
     }
 
-    /// Take a write in; false when there is no room. [`Self::start`] says which may go to the engine.
-    pub(super) fn push(&mut self, peer: Peer, invoke: u8, fingerprint: u64, write: Write) -> bool {
-        let of_peer = self.waiting.iter().filter(|pending| pending.peer == peer).count();
+    /// Take a request in; false when there is no room. [`Self::start`] says which may go to the engine.
+    pub(super) fn push(&mut self, job: Job) -> bool {
+        let of_peer = self.waiting.iter().filter(|pending| pending.job.peer == job.peer).count();
         if of_peer >= PER_PEER || self.waiting.len() >= TOTAL {
             return false;
         }
         self.next += 1;
-        let ticket = Ticket(self.next);
-        self.waiting.push_back(Pending { ticket, peer, invoke, write, fingerprint, under_way: false });
+        self.waiting.push_back(Pending { ticket: Ticket(self.next), job, under_way: false });
         true
     }
 
-    /// The next write of this peer, when none of it is under way.
-    pub(super) fn start(&mut self, peer: &Peer) -> Option<Pending> {
-        let first = self.waiting.iter_mut().find(|pending| pending.peer == *peer)?;
-        if std::mem::replace(&mut first.under_way, true) { None } else { Some(*first) }
+    /// The writes of this peer's next request, when none of it is under way.
+    pub(super) fn start(&mut self, peer: &Peer) -> Option<(Ticket, Vec<Write>)> {
+        let first = self.waiting.iter_mut().find(|pending| pending.job.peer == *peer)?;
+        if std::mem::replace(&mut first.under_way, true) {
+            return None;
+        }
+        Some((first.ticket, std::mem::take(&mut first.job.writes)))
     }
 
-    /// The engine has answered: the write, with its fingerprint.
-    pub(super) fn finish(&mut self, ticket: Ticket) -> Option<(Pending, u64)> {
+    /// The engine has answered a request.
+    pub(super) fn finish(&mut self, ticket: Ticket) -> Option<Job> {
         let place = self.waiting.iter().position(|pending| pending.ticket == ticket)?;
-        let pending = self.waiting.remove(place)?;
-        Some((pending, pending.fingerprint))
+        self.waiting.remove(place).map(|pending| pending.job)
     }
 }
 
@@ -130,8 +146,10 @@ mod tests {
     use crate::point::{PointId, Priority};
     use crate::request::Action;
 
-    fn write(point: u32) -> Write {
-        Write { point: PointId(point), action: Action::Relinquish, priority: Priority::LOWEST }
+    fn job(port: u16, invoke: u8, point: u32) -> Job {
+        let write = Write { point: PointId(point), action: Action::Relinquish, priority: Priority::LOWEST };
+        let fingerprint = u64::from(invoke) + 10;
+        Job { peer: peer(port), invoke, fingerprint, writes: vec![write], accepted: Bytes::new(), first: None }
     }
 
     fn peer(port: u16) -> Peer {
@@ -141,25 +159,24 @@ mod tests {
     #[test]
     fn writes_of_one_peer_go_one_by_one_and_of_two_side_by_side() {
         let mut writes = Writes::default();
-        assert!(writes.push(peer(1), 1, 11, write(0)));
-        assert!(writes.push(peer(1), 2, 12, write(1)));
-        assert!(writes.push(peer(2), 1, 11, write(2)));
-        let first = writes.start(&peer(1)).unwrap();
-        assert_eq!(first.write.point, PointId(0));
+        assert!(writes.push(job(1, 1, 0)));
+        assert!(writes.push(job(1, 2, 1)));
+        assert!(writes.push(job(2, 1, 2)));
+        let (first, wanted) = writes.start(&peer(1)).unwrap();
+        assert_eq!(wanted[0].point, PointId(0));
         assert!(writes.start(&peer(1)).is_none());
-        assert_eq!(writes.start(&peer(2)).unwrap().write.point, PointId(2));
+        assert_eq!(writes.start(&peer(2)).unwrap().1[0].point, PointId(2));
         assert_eq!(writes.known(&peer(1), 2, 12, Mono::START), Known::UnderWay);
-        writes.finish(first.ticket).unwrap();
-        assert_eq!(writes.start(&peer(1)).unwrap().write.point, PointId(1));
-        assert!(writes.finish(first.ticket).is_none());
+        assert_eq!(writes.finish(first).unwrap().invoke, 1);
+        assert_eq!(writes.start(&peer(1)).unwrap().1[0].point, PointId(1));
+        assert!(writes.finish(first).is_none());
     }
 
     #[test]
     fn one_peer_cannot_fill_the_queue() {
         let mut writes = Writes::default();
-        let taken = (0..100).filter(|n| writes.push(peer(1), *n, u64::from(*n), write(0))).count();
-        assert_eq!(taken, PER_PEER);
-        assert!(writes.push(peer(2), 0, 0, write(0)));
+        assert_eq!((0..100).filter(|n| writes.push(job(1, *n, 0))).count(), PER_PEER);
+        assert!(writes.push(job(2, 0, 0)));
     }
 
     #[test]

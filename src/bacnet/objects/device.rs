@@ -19,8 +19,8 @@ use crate::plant::ObjectKind;
 use crate::time::Utc;
 
 /// Bits of BACnetServicesSupported that we execute (clause 21): subscribeCOV, readProperty, readPropertyMultiple,
-/// writeProperty, i-Am (it binds devices for our own requests), who-Has, who-Is.
-const SERVICES: &[u32] = &[5, 12, 14, 15, 26, 33, 34];
+/// writeProperty, writePropertyMultiple, i-Am (it binds devices for our own requests), who-Has, who-Is.
+const SERVICES: &[u32] = &[5, 12, 14, 15, 16, 26, 33, 34];
 /// How many services protocol revision 19 knows.
 const SERVICE_BITS: u32 = 44;
 /// How many object types protocol revision 19 knows: up to lift, 59.

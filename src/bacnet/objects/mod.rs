@@ -15,7 +15,7 @@ pub(super) use catalog::{Body, Catalog, Entry};
 pub(super) use point::{increment, subscribable};
 pub(super) use read::{read_property, read_property_multiple};
 pub(super) use wire::{Wire, present, status_flags};
-pub(super) use write::write_property;
+pub(super) use write::{write_property, write_property_multiple};
 
 use bacnet_encoding::primitives;
 use bacnet_types::enums::PropertyIdentifier;

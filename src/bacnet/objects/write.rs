@@ -1,8 +1,12 @@
-//! WriteProperty (clause 15.9): request parameters in, one write of one point out, or the Error that the standard names.
+//! WriteProperty and WritePropertyMultiple (clauses 15.9, 15.10): request parameters in, writes of points out, or the Error
+//! that the standard names.
 
 use bacnet_encoding::primitives::{ApplicationValueRef, decode_application_value_ref};
+use bacnet_services::wpm::WritePropertyMultipleRequest;
 use bacnet_services::write_property::WritePropertyRequest;
-use bacnet_types::enums::PropertyIdentifier;
+use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
+use bacnet_types::enums::{AbortReason, PropertyIdentifier};
+use bacnet_types::primitives::ObjectIdentifier;
 
 use super::wire::{Wire, accept};
 use super::{View, point};
@@ -13,28 +17,97 @@ use crate::request::{Action, Write};
 /// Kept for the minimum on/off algorithm, in every object (clause 19.2.3).
 const RESERVED_PRIORITY: u8 = 6;
 
+/// Most writes of one request: the engine does them at once.
+const MAX_WRITES: usize = 64;
+
 /// What a WriteProperty asks of the engine.
 pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Result<Write, Refused> {
     let request = WritePropertyRequest::decode(params)?;
-    let entry = view.catalog.find(request.object_identifier).ok_or(Failure::UNKNOWN_OBJECT)?;
-    if !entry.rows.iter().any(|row| row.property == request.property_identifier) {
-        return Err(Failure::UNKNOWN_PROPERTY.into());
-    }
-    let shown = view.shown(entry);
-    let target = shown.filter(|shown| {
-        request.property_identifier == PropertyIdentifier::PRESENT_VALUE
-            && point::commandable(shown.def, shown.face).is_some()
-    });
-    let Some(shown) = target else { return Err(Failure::WRITE_DENIED.into()) };
-    if request.property_array_index.is_some() {
-        return Err(Failure::NOT_AN_ARRAY.into());
-    }
-    let priority = match request.priority {
-        None => Priority::LOWEST,
-        Some(RESERVED_PRIORITY) => return Err(Failure::WRITE_DENIED.into()),
-        Some(number) => Priority::new(number).ok_or(Failure::OUT_OF_RANGE)?,
+    let target = Target {
+        object: request.object_identifier,
+        property: request.property_identifier,
+        index: request.property_array_index,
     };
-    let action = match wire(&request.property_value)? {
+    Ok(check(view, target, &request.property_value, request.priority)?)
+}
+
+/// What a WritePropertyMultiple asks of the engine.
+pub(in crate::bacnet) struct Several {
+    /// The writes before the first one that fails.
+    pub(in crate::bacnet) writes: Vec<Write>,
+    /// What the first of all names.
+    pub(in crate::bacnet) first: Reference,
+    /// The first one that fails, and why.
+    pub(in crate::bacnet) failed: Option<(Failure, Reference)>,
+}
+
+/// Up to the first write that fails, as if they were done one by one (clause 15.10.2).
+pub(in crate::bacnet) fn write_property_multiple(view: &View<'_>, params: &[u8]) -> Result<Several, Refused> {
+    let request = WritePropertyMultipleRequest::decode(params)?;
+    let mut wanted = request.list_of_write_access_specs.iter().flat_map(|spec| {
+        spec.list_of_properties.iter().map(|value| {
+            let target = Target {
+                object: spec.object_identifier,
+                property: value.property_identifier,
+                index: value.property_array_index,
+            };
+            (target, value)
+        })
+    });
+    let Some((first, _)) = wanted.clone().next() else {
+        return Err(Refused::Reject(bacnet_types::enums::RejectReason::MISSING_REQUIRED_PARAMETER));
+    };
+    if wanted.clone().count() > MAX_WRITES {
+        return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
+    }
+    let mut writes = Vec::new();
+    let failed = wanted.find_map(|(target, value)| match check(view, target, &value.value, value.priority) {
+        Ok(write) => {
+            writes.push(write);
+            None
+        }
+        Err(failure) => Some((failure, target.reference())),
+    });
+    Ok(Several { writes, first: first.reference(), failed })
+}
+
+/// What is to be written.
+#[derive(Clone, Copy)]
+struct Target {
+    object: ObjectIdentifier,
+    property: PropertyIdentifier,
+    index: Option<u32>,
+}
+
+impl Target {
+    fn reference(self) -> Reference {
+        Reference {
+            object_identifier: self.object,
+            property_identifier: self.property.to_raw(),
+            property_array_index: self.index,
+        }
+    }
+}
+
+/// One write, checked.
+fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) -> Result<Write, Failure> {
+    let entry = view.catalog.find(target.object).ok_or(Failure::UNKNOWN_OBJECT)?;
+    if !entry.rows.iter().any(|row| row.property == target.property) {
+        return Err(Failure::UNKNOWN_PROPERTY);
+    }
+    let shown = view.shown(entry).filter(|shown| {
+        target.property == PropertyIdentifier::PRESENT_VALUE && point::commandable(shown.def, shown.face).is_some()
+    });
+    let shown = shown.ok_or(Failure::WRITE_DENIED)?;
+    if target.index.is_some() {
+        return Err(Failure::NOT_AN_ARRAY);
+    }
+    let priority = match priority {
+        None => Priority::LOWEST,
+        Some(RESERVED_PRIORITY) => return Err(Failure::WRITE_DENIED),
+        Some(number) => Priority::new(number).ok_or(Failure::BAD_PRIORITY)?,
+    };
+    let action = match wire(value)? {
         Wire::Null => Action::Relinquish,
         value => Action::Set(accept(shown.def, shown.face, value)?),
     };
@@ -42,10 +115,10 @@ pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Resul
 }
 
 /// The one primitive value that a commandable Present_Value takes.
-fn wire(octets: &[u8]) -> Result<Wire, Refused> {
+fn wire(octets: &[u8]) -> Result<Wire, Failure> {
     let (value, end) = decode_application_value_ref(octets, 0).map_err(|_| Failure::WRONG_TYPE)?;
     if end != octets.len() {
-        return Err(Failure::WRONG_TYPE.into());
+        return Err(Failure::WRONG_TYPE);
     }
     match value {
         ApplicationValueRef::Null => Ok(Wire::Null),
@@ -54,6 +127,6 @@ fn wire(octets: &[u8]) -> Result<Wire, Refused> {
         ApplicationValueRef::Unsigned(value) => Ok(Wire::Unsigned(value)),
         ApplicationValueRef::Signed(value) => Ok(Wire::Signed(value)),
         ApplicationValueRef::Enumerated(value) => Ok(Wire::Enumerated(value)),
-        _ => Err(Failure::WRONG_TYPE.into()),
+        _ => Err(Failure::WRONG_TYPE),
     }
 }

@@ -1,19 +1,21 @@
-//! Confirmed requests, whole: ReadProperty, ReadPropertyMultiple, WriteProperty, SubscribeCOV; the rest is rejected.
+//! Confirmed requests, whole: ReadProperty and WriteProperty, one or many, and SubscribeCOV; the rest is rejected.
 
 use bacnet_encoding::apdu::header::{ApduHeader, MaxApdu, MaxSegments};
 use bacnet_services::cov::SubscribeCOVRequest;
+use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, RejectReason};
+use bytes::Bytes;
 
 use super::{Effect, Stack};
 use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
 use crate::bacnet::cov::{self, Wish};
 use crate::bacnet::link::Peer;
-use crate::bacnet::objects::{View, read_property, read_property_multiple, write_property};
+use crate::bacnet::objects::{View, read_property, read_property_multiple, write_property, write_property_multiple};
 use crate::bacnet::segment::{Answer, Sending};
 use crate::bacnet::settings::MAX_APDU;
-use crate::bacnet::writes::{Known, Ticket, fingerprint};
+use crate::bacnet::writes::{Job, Known, Ticket, fingerprint};
 use crate::point::Image;
-use crate::request::{Refusal, Verdict};
+use crate::request::{Refusal, Verdict, Write};
 use crate::time::Now;
 
 /// Most segmented answers under way; each holds its whole answer.
@@ -58,6 +60,7 @@ impl Stack {
             Confirmed::READ_PROPERTY => self.read(ask, read_property, image, now, effects),
             Confirmed::READ_PROPERTY_MULTIPLE => self.read(ask, read_property_multiple, image, now, effects),
             Confirmed::WRITE_PROPERTY => self.write(ask, image, now, effects),
+            Confirmed::WRITE_PROPERTY_MULTIPLE => self.write_multiple(ask, image, now, effects),
             Confirmed::SUBSCRIBE_COV => self.subscribe(ask, image, now, effects),
             _ => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
         };
@@ -129,21 +132,59 @@ impl Stack {
             return Ok(());
         }
         let write = write_property(&self.view(image, now), ask.params)?;
-        if !self.writes.push(ask.peer, ask.invoke, same, write) {
+        let accepted = answer::simple_ack(ask.invoke, ask.service);
+        self.take(ask, same, vec![write], accepted, None, effects)
+    }
+
+    fn write_multiple(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let same = fingerprint(ask.service, ask.params);
+        if self.repeated(ask, same, now, effects) {
+            return Ok(());
+        }
+        let several = write_property_multiple(&self.view(image, now), ask.params)?;
+        let answer = match &several.failed {
+            None => answer::simple_ack(ask.invoke, ask.service),
+            Some((failure, reference)) => answer::multiple_error(ask.invoke, *failure, reference),
+        };
+        if several.writes.is_empty() {
+            effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu: answer });
+            return Ok(());
+        }
+        self.take(ask, same, several.writes, answer, Some(several.first), effects)
+    }
+
+    /// Put writes into the queue to the engine.
+    fn take(
+        &mut self,
+        ask: &Ask<'_>,
+        fingerprint: u64,
+        writes: Vec<Write>,
+        accepted: Bytes,
+        first: Option<Reference>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let job = Job { peer: ask.peer, invoke: ask.invoke, fingerprint, writes, accepted, first };
+        if !self.writes.push(job) {
             return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
         }
-        self.submit(&ask.peer, effects);
+        self.submit(ask.peer, effects);
         Ok(())
     }
 
-    /// Hand the peer's next write to the engine.
-    fn submit(&mut self, peer: &Peer, effects: &mut Vec<Effect>) {
-        if let Some(pending) = self.writes.start(peer) {
-            effects.push(Effect::Submit(pending.ticket, pending.peer, pending.write));
+    /// Hand the peer's next writes to the engine.
+    fn submit(&mut self, peer: Peer, effects: &mut Vec<Effect>) {
+        if let Some((ticket, writes)) = self.writes.start(&peer) {
+            effects.push(Effect::Submit(ticket, peer, writes));
         }
     }
 
-    /// The engine has answered a write.
+    /// The engine has answered.
     pub(in crate::bacnet) fn on_verdict(
         &mut self,
         ticket: Ticket,
@@ -151,18 +192,19 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some((pending, same)) = self.writes.finish(ticket) else { return };
-        let service = Confirmed::WRITE_PROPERTY;
-        let apdu = match verdict {
-            Ok(_) => answer::simple_ack(pending.invoke, service),
-            Err(refusal) => Refused::Error(failure(refusal)).pdu(pending.invoke, service),
+        let Some(job) = self.writes.finish(ticket) else { return };
+        let apdu = match (verdict, &job.first) {
+            (Ok(_), _) => job.accepted,
+            (Err(refusal), None) => Refused::Error(failure(refusal)).pdu(job.invoke, Confirmed::WRITE_PROPERTY),
+            // Nothing of it was done, so the first one failed.
+            (Err(refusal), Some(first)) => answer::multiple_error(job.invoke, failure(refusal), first),
         };
         // A write that found the gateway busy may be repeated and then succeed.
         if !matches!(verdict, Err(Refusal::Busy)) {
-            self.writes.remember(pending.peer, pending.invoke, same, apdu.clone(), now.mono);
+            self.writes.remember(job.peer, job.invoke, job.fingerprint, apdu.clone(), now.mono);
         }
-        effects.push(Effect::Send { peer: pending.peer, expecting_reply: false, apdu });
-        self.submit(&pending.peer, effects);
+        effects.push(Effect::Send { peer: job.peer, expecting_reply: false, apdu });
+        self.submit(job.peer, effects);
     }
 
     fn subscribe(&mut self, ask: &Ask<'_>, image: &Image, now: Now, effects: &mut Vec<Effect>) -> Result<(), Refused> {

@@ -40,7 +40,7 @@ pub(in crate::bacnet) enum Effect {
     /// Send an APDU to everybody.
     Broadcast(Bytes),
     /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
-    Submit(Ticket, Peer, Write),
+    Submit(Ticket, Peer, Vec<Write>),
     /// A call of the client has ended.
     Ended(u64, Outcome),
     /// Count input that could not be understood.
