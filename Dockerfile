@@ -16,8 +16,8 @@ COPY config/gateway.toml /etc/heatgate/config/gateway.toml
 COPY mappings /etc/heatgate/mappings
 USER heatgate
 VOLUME /var/lib/heatgate
-# Modbus TCP, BACnet/IP; the status page stays on loopback.
-EXPOSE 1502/tcp 47808/udp
+# Modbus TCP (engines let any user take low ports in a container), BACnet/IP; the status page stays on loopback.
+EXPOSE 502/tcp 47808/udp
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/heatgate"]
 CMD ["run", "-c", "/etc/heatgate/config/gateway.toml"]

@@ -80,7 +80,7 @@ fn summary(plant: &Plant, examples: usize) -> String {
         count(plant.devices.len(), "device"),
         count(plant.points.len(), "point"),
         count(plant.modbus.faces.len(), "Modbus value"),
-        count(plant.bacnet.len() + plant.bacnet_services.len(), "BACnet object"),
+        count(plant.bacnet.len(), "BACnet object"),
         count(examples, "worked example"),
     )
 }

@@ -134,6 +134,10 @@ impl Projector<'_> {
         self.put_power(point(ZoneRole::HeatAvailable), decided.heat_available);
         self.put_power(point(ZoneRole::HeatMinimum), decided.heat_minimum);
         self.put_power(point(ZoneRole::PowerCommand), decided.cap);
+        match decided.request {
+            Some(heat) => self.put_power(point(ZoneRole::HeatAsked), heat),
+            None => self.put(point(ZoneRole::HeatAsked), Reading::Bad(Fault::Absent)),
+        }
         self.put_power(point(ZoneRole::HeatUndelivered), decided.heat_undelivered);
         self.put_power(point(ZoneRole::DumpPower), decided.dump);
         self.put(point(ZoneRole::Efficiency), Reading::number(decided.eta));

@@ -138,6 +138,7 @@ fn a_write_is_seen_by_the_next_read_and_by_control_at_once() {
     assert!(bench.ask(Side::Modbus, writes).is_ok());
     assert_eq!(bench.value("hall/heat_request_percent"), 50.0);
     assert_eq!(bench.value("hall/request_source"), 2.0, "the BMS is followed");
+    assert_eq!(bench.value("hall/heat_asked"), 28.5);
     for _ in 0..60 {
         bench.telemetry(15_000.0);
         bench.tick(5);
