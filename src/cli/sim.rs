@@ -1,6 +1,6 @@
 //! `heatgate sim`: one simulated part of a site as a process of its own.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{EXIT_FAILED, complain, runtime, say, told_to_stop};
 use crate::gateway::clock::SystemClock;
+use crate::point::Priority;
 use crate::sim::BrokerAddress;
-use crate::sim::bms::{BmsSim, ModbusWire, Programme};
+use crate::sim::bms::{BacnetWire, BmsSim, BothWires, ModbusWire, Programme};
 use crate::sim::heater::HeaterSim;
 use crate::sim::meter::MeterSim;
 use crate::telemetry;
@@ -29,12 +30,20 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// A store BMS: a Modbus master that asks for heat and reads what comes
-    #[command(after_help = "Example: heatgate sim bms --gateway 127.0.0.1:1502 --speed 60")]
+    /// A store BMS that asks for heat and reads what comes: over Modbus, or with --bacnet over both
+    #[command(
+        after_help = "Example: heatgate sim bms --gateway 127.0.0.1:1502 --speed 60\n         heatgate sim bms --bacnet 127.0.0.1:47808 --speed 60   (asks over BACnet; beats and reads over Modbus)"
+    )]
     Bms {
         /// The gateway's Modbus server
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1502")]
         gateway: SocketAddr,
+        /// The gateway's BACnet device: asks there instead, takes it back at the end, and compares what both show
+        #[arg(long, value_name = "ADDR")]
+        bacnet: Option<SocketAddrV4>,
+        /// Priority of what is asked over BACnet, 9 to 16
+        #[arg(long, default_value_t = 16, requires = "bacnet", value_parser = clap::value_parser!(u8).range(9..=16))]
+        priority: u8,
         /// Nominal heat of the zone, kW: what 100 % means
         #[arg(long, default_value_t = 57.0)]
         nominal_kw: f64,
@@ -111,11 +120,22 @@ async fn simulate(part: &Part) -> Result<(), String> {
         ending.cancel();
     });
     match part {
-        Part::Bms { gateway, nominal_kw, speed } => {
+        Part::Bms { gateway, bacnet, priority, nominal_kw, speed } => {
             let time = clock(*speed)?;
-            say(format_args!("simulated BMS: asks at {gateway}"));
-            let wire = ModbusWire::new(gateway.ip().to_string(), gateway.port(), 1, 0);
-            BmsSim::new(wire, Programme::default(), Watts::from_kw(*nominal_kw)).run(time, stop).await;
+            let nominal = Watts::from_kw(*nominal_kw);
+            let modbus = ModbusWire::new(gateway.ip().to_string(), gateway.port(), 1, 0);
+            let bms = match bacnet {
+                Some(device) => {
+                    say(format_args!("simulated BMS: asks at {device} over BACnet, beats and reads at {gateway}"));
+                    let asks = BacnetWire::new(*device, 0).at(Priority::new(*priority).unwrap_or(Priority::LOWEST));
+                    BmsSim::new(BothWires::new(asks, modbus), Programme::default(), nominal)
+                }
+                None => {
+                    say(format_args!("simulated BMS: asks at {gateway}"));
+                    BmsSim::new(modbus, Programme::default(), nominal)
+                }
+            };
+            bms.run(time, stop).await;
         }
         Part::Heater { name, site, broker, rated_kw, speed } => {
             let time = clock(*speed)?;

@@ -88,14 +88,14 @@ async fn demonstrate(args: &Args) -> u8 {
         (account, views.metrics.commands_so_far(), believed)
     });
 
-    let parts = site.parts;
+    let mut parts = site.parts;
     let result = site
         .gateway
         .run_until(async {
             stop.await;
             // The account ends with the last thing that was asked, before everything is released.
             let _ = finished.send(());
-            parts.stop_asking();
+            parts.stop_asking().await;
         })
         .await;
     let account = watcher.await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use crate::gateway::clock::SystemClock;
 use crate::gateway::{Gateway, Setup, StartError};
 use crate::plant::{HeaterId, Link, Plant};
 use crate::sim::BrokerAddress;
-use crate::sim::bms::{BmsSim, ModbusWire, Programme};
+use crate::sim::bms::{BacnetWire, BmsSim, BothWires, ModbusWire, Programme};
 use crate::sim::broker::{Broker, Settings as BrokerSettings};
 use crate::sim::heater::HeaterSim;
 use crate::sim::meter::MeterSim;
@@ -26,6 +27,8 @@ use crate::units::Watts;
 const METER: &str = "hall-meter";
 /// The unit id of the gateway's Modbus server in the demonstration's configuration.
 const MODBUS_UNIT: u8 = 1;
+/// Wall time that simulated parts may take to end.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A site that runs.
 pub(super) struct Running {
@@ -44,7 +47,8 @@ pub(super) struct Running {
 /// The simulated parts, and how to end them.
 pub(super) struct Parts {
     tasks: JoinSet<()>,
-    /// Ends the BMS first: nobody asks any more while the gateway goes down.
+    /// The BMS, which ends first: nobody asks any more while the gateway goes down.
+    bms: JoinSet<()>,
     stop_bms: CancellationToken,
     /// Ends the rest, after the gateway released what it commanded.
     stop: CancellationToken,
@@ -53,9 +57,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Nobody asks any more.
-    pub fn stop_asking(&self) {
+    /// Nobody asks any more, and what was asked is taken back.
+    pub async fn stop_asking(&mut self) {
         self.stop_bms.cancel();
+        let ended = async { while self.bms.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(PATIENCE, ended).await;
     }
 
     /// End all of them.
@@ -63,7 +69,7 @@ impl Parts {
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // They hold nothing that must be kept: what does not end in time is broken off with the runtime.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(3), ended).await;
+        let _ = tokio::time::timeout(PATIENCE, ended).await;
     }
 }
 
@@ -96,7 +102,7 @@ fn as_option(error: &StartError) -> String {
 pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Running, DemoError> {
     let left_out = args.left_out();
     let (stop, stop_bms) = (CancellationToken::new(), CancellationToken::new());
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut bms) = (JoinSet::new(), JoinSet::new());
     let clock: Arc<dyn TimeSource> = Arc::clone(time) as Arc<dyn TimeSource>;
 
     let broker_outside = left_out.contains(&Part::Broker);
@@ -167,13 +173,20 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         tasks.spawn(HeaterSim::new(site_id.as_str(), *name, link.clone()).run(Arc::clone(&clock), stop.clone()));
     }
     if !left_out.contains(&Part::Bms) {
-        let at = gateway.addresses().modbus;
-        let wire = ModbusWire::new(at.ip().to_string(), at.port(), MODBUS_UNIT, 0);
+        let at = gateway.addresses();
+        let modbus = ModbusWire::new(at.modbus.ip().to_string(), at.modbus.port(), MODBUS_UNIT, 0);
         let nominal = plant.zones.first().map_or(Watts::ZERO, |zone| zone.nominal_heat);
-        let bms = BmsSim::new(wire, Programme::default(), nominal);
-        tasks.spawn(bms.run(clock, stop_bms.clone()));
+        let sim = match at.bacnet {
+            // As in a store: the head-end asks over BACnet at priority 16, the controller beside the boiler beats and reads
+            // over Modbus. Whoever writes over Modbus, at 15, overrides the head-end until the value is relinquished.
+            Some(SocketAddr::V4(device)) => {
+                BmsSim::new(BothWires::new(BacnetWire::new(device, 0), modbus), Programme::default(), nominal)
+            }
+            _ => BmsSim::new(modbus, Programme::default(), nominal),
+        };
+        bms.spawn(sim.run(clock, stop_bms.clone()));
     }
-    let parts = Parts { tasks, stop_bms, stop, _state: state };
+    let parts = Parts { tasks, bms, stop_bms, stop, _state: state };
     Ok(Running {
         site_id,
         bacnet_device,

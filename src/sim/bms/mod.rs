@@ -1,5 +1,9 @@
-//! A simulated store BMS: asks for heat, shows its heartbeat, reads what it gets, and keeps account of both.
+//! A simulated store BMS: asks for heat, shows its heartbeat, reads what it gets, and keeps account of both. Over Modbus,
+//! over BACnet, or over both as a store has it.
 
+mod bacnet_wire;
+mod bip;
+mod both;
 mod programme;
 mod report;
 mod view;
@@ -11,6 +15,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use bacnet_wire::BacnetWire;
+pub use both::{BothWires, Compared};
 pub use programme::{Ask, Programme, RoomLoop, RoomPi, Steps};
 pub use report::BmsReport;
 use report::Tally;
@@ -25,7 +31,9 @@ use crate::units::Watts;
 const BEAT: Duration = Duration::from_secs(10);
 /// Site time between two writes of the same request.
 const REWRITE: Duration = Duration::from_secs(30);
-/// Site time between two block reads.
+/// Wall time that it may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Site time between two readings.
 const READ: Duration = Duration::from_secs(30);
 
 /// A simulated BMS.
@@ -58,11 +66,17 @@ impl BmsSim {
         self.report.subscribe()
     }
 
-    /// Run until stopped, through any outage of the gateway. At the end it just falls silent, as a BMS does.
+    /// Run until stopped, through any outage of the gateway. At the end it takes back what it wrote, where its protocol can,
+    /// and falls silent.
     pub async fn run(mut self, time: Arc<dyn TimeSource>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.work(&*time) => {}
+        }
+        match tokio::time::timeout(GOODBYE, self.wire.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::debug!(%fault, "what was asked still stands"),
+            Err(_) => tracing::debug!("what was asked may still stand: no answer in time"),
         }
         self.publish(&*time);
     }
@@ -140,6 +154,7 @@ impl BmsSim {
     }
 
     fn publish(&mut self, time: &dyn TimeSource) {
+        self.tally.compared(self.wire.compared());
         self.report.send_replace(self.tally.report(time.now().mono));
     }
 }

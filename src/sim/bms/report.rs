@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::both::Compared;
 use super::programme::Ask;
 use super::view::BoilerView;
 use crate::time::Mono;
@@ -38,6 +39,8 @@ pub struct BmsReport {
     pub connects: u64,
     /// Connections lost, or not made.
     pub losses: u64,
+    /// How readings over two protocols compare; none where there is one.
+    pub compared: Option<Compared>,
 }
 
 /// Two readings further apart are not joined: what was delivered between them is not known.
@@ -103,6 +106,10 @@ impl Tally {
         self.report.metered_electrical =
             since(&mut self.first_electrical, view.electrical_energy).or(self.report.metered_electrical);
         self.report.view = Some(view);
+    }
+
+    pub(super) fn compared(&mut self, compared: Option<&Compared>) {
+        self.report.compared = compared.cloned();
     }
 
     /// The report as of now.

@@ -1,11 +1,11 @@
-//! What a BMS reads of a zone: the input registers of profile "digital boiler", version 1.
+//! What a BMS reads of a zone of profile "digital boiler", version 1; here from its input registers.
 
 use crate::units::{Celsius, Energy, Watts};
 
 /// Registers of a zone.
 pub const COUNT: u16 = 100;
 
-/// One block read of a zone. What is not a number, or stands for "not known", is none.
+/// One reading of a zone, with the addresses of its input registers. What is not a number, or stands for "not known", is none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct BoilerView {
     /// 0: 1 init ... 10 manual.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Context, Reader, Writer, tcp};
 
+use super::both::Compared;
 use super::programme::Ask;
 use super::view::{self, BoilerView};
 
@@ -36,6 +37,16 @@ pub trait BmsWire: Send {
     fn beat(&mut self, count: u16) -> WireFuture<'_, ()>;
     /// Read the zone.
     fn read(&mut self) -> WireFuture<'_, BoilerView>;
+
+    /// Take back what was written, where the protocol can: over Modbus a value stands until another is written.
+    fn leave(&mut self) -> WireFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// How the readings of several protocols compare, on a wire that has several.
+    fn compared(&self) -> Option<&Compared> {
+        None
+    }
 }
 
 /// How long a transaction may take on the wall.
