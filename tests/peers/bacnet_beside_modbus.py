@@ -60,7 +60,11 @@ def agree(run: Run, face: Face, bacnet: Address) -> None:
                 before = face.float(register)
                 value = await client.read("analog-input", instance)
                 after = face.float(register)
-                if before is not None and after is not None and min(before, after) - 1e-6 <= value <= max(before, after) + 1e-6:
+                if (
+                    before is not None
+                    and after is not None
+                    and min(before, after) - 1e-6 <= value <= max(before, after) + 1e-6
+                ):
                     break
             else:
                 wrong.append(f"AI {instance}: {value}, IR {register}: {before}, {after}")
@@ -102,7 +106,9 @@ async def changes(run: Run, client: Client, bound: float, kill, revive) -> None:
                 raise Failed(f"{what}: not told within {bound:g} s; last: {told[-3:]}") from None
 
         await until(lambda: len({value for value, _ in told}) >= 4, "heat rises")
-        run.check("COV: changes of value are told", all("fault" not in flags for _, flags in told), [v for v, _ in told])
+        run.check(
+            "COV: changes of value are told", all("fault" not in flags for _, flags in told), [v for v, _ in told]
+        )
         kill()
         await until(lambda: "fault" in told[-1][1], "the meter is killed")
         run.check("COV: a lost meter is told as a fault", True, told[-1])
@@ -116,7 +122,11 @@ async def changes(run: Run, client: Client, bound: float, kill, revive) -> None:
 
 
 def main(run: Run) -> None:
-    run.peer("bacpypes3", python_version("bacpypes3"), "commands above Modbus and releases; reads what Modbus reads; is told of a lost meter")
+    run.peer(
+        "bacpypes3",
+        python_version("bacpypes3"),
+        "commands above Modbus and releases; reads what Modbus reads; is told of a lost meter",
+    )
     run.peer("pymodbus", python_version("pymodbus"), "writes below BACnet's commands and reads what rules")
     meter: Address = ("127.0.0.1", free_port())
     demo = Demo(run, without="bms,meter", speed=SPEED, outside={"meter": meter})

@@ -182,7 +182,11 @@ async def held(client: Client) -> list[str]:
 
 
 def main(run: Run) -> None:
-    run.peer("bacpypes3", python_version("bacpypes3"), f"recorded the frames of which {FRAMES} mutants are made, and reads every command afterwards")
+    run.peer(
+        "bacpypes3",
+        python_version("bacpypes3"),
+        f"recorded the frames of which {FRAMES} mutants are made, and reads every command afterwards",
+    )
     run.peer("pymodbus", python_version("pymodbus"), "reads the same values over Modbus before and after")
     # At the wall's speed and without a BMS nobody else writes.
     demo = Demo(run, without="bms", speed=1)
@@ -215,9 +219,13 @@ def main(run: Run) -> None:
             with Face(demo.modbus) as face:
                 run.equal(f"after {number + 1} frames it serves and no value changed", face.holding(0, 12), registers)
     growth = demo.process.memory_kb() - memory
-    run.note(f"{FRAMES + WARM_UP} frames in {time.monotonic() - began:.1f} s, {sender.heard} heard, {drawn_again} drawn again")
+    run.note(
+        f"{FRAMES + WARM_UP} frames in {time.monotonic() - began:.1f} s, {sender.heard} heard, {drawn_again} drawn again"
+    )
     run.check("the mutants are answered too, where they can be", sender.heard > 2 * sender.asked, sender.heard)
-    run.check("memory is flat", growth < GROWTH_KB, f"{growth:+} kB over {FRAMES} frames, {demo.process.memory_kb()} kB now")
+    run.check(
+        "memory is flat", growth < GROWTH_KB, f"{growth:+} kB over {FRAMES} frames, {demo.process.memory_kb()} kB now"
+    )
     run.equal("no value changed, and nobody commands more", talk(bacnet, held), before)
     run.check("the gateway still runs", demo.process.running())
     run.equal("a SIGTERM ends the demo with 0", demo.process.stop(), 0)
