@@ -1,10 +1,9 @@
 //! Answers too long for one APDU: sent in segments, a window at a time (clause 5.4.5.4). Time is an argument.
 //!
 //! ```text
-//!  new ── segment 0 ──► waiting ──SegmentACK moves──► next window ──► waiting ── ... ──last one──► done
-//!                        │  ▲ └──negative, or time-out: same window again, at most RETRIES times──┐
-//!                        │  └────────────────────────────────────────────────────────────────────┘
-//!                        └──Abort, retries exhausted──► done
+//!  new ──segment 0, once more after NUDGE──► waiting ──SegmentACK moves──► waiting for the next window ── ... ──► done
+//!                                              ├──negative, or time-out: the same window again, RETRIES times──► done
+//!                                              └──Abort──► done
 //! ```
 //! A SegmentACK that moves nothing only restarts the timer: answering it would let a bad client draw a storm.
 
