@@ -59,6 +59,8 @@ def main(run: Run) -> None:
     run.check("it took about its minute", 55.0 <= took <= 75.0, f"{took:.1f} s")
     minutes, summaries = demo.events("minute"), demo.events("summary")
     run.check("one line for each simulated minute", 55 <= len(minutes) <= 62, len(minutes))
+    alarms = [(row["minute"], zone["alarms"]) for row in minutes for zone in row["zones"] if zone["alarms"]]
+    run.equal("no alarm in any minute", alarms, [])
     run.equal("one summary", len(summaries), 1)
     if summaries:
         summary = summaries[0]

@@ -250,11 +250,11 @@ def main(run: Run) -> None:
     )
     demo = Demo(run, without="bms")
     with Face(demo.modbus) as face:
-        # The totals are bad until the meter has answered.
+        # A total is bad until its meter has answered, and power is until the heaters have told theirs.
         wait_until(
-            lambda: face.total(HEAT_WH) is not None and face.float(HEAT_DELIVERED) is not None,
+            lambda: face.total(HEAT_WH) is not None and all(face.float(address) is not None for address in FLOATS),
             30.0,
-            "the meter has answered",
+            "meter and heaters have answered",
         )
         reads(run, face)
         writes(run, face)
