@@ -22,7 +22,7 @@ use bacnet_types::enums::{ErrorCode, ObjectType, PropertyIdentifier as P};
 use bacnet_types::error::{Error, RemoteError};
 use bacnet_types::primitives::{ObjectIdentifier, PropertyValue};
 use heatgate::bacnet::{CallError, Client, Datum, Node, ObjectRef, Settings, Target};
-use heatgate::point::{Image, Reading};
+use heatgate::point::{Image, Reading, Value};
 use testing::World;
 use tokio::sync::{broadcast, watch};
 
@@ -107,6 +107,8 @@ async fn every_object_is_read_whole_and_a_request_in_segments_is_answered() {
     let many = (100..300).map(|n| spec(id(ObjectType::ANALOG_INPUT, n), P::PRESENT_VALUE)).collect();
     let ack = peer.read_property_multiple(&to, many).await.unwrap();
     assert_eq!(ack.list_of_read_access_results.len(), 200);
+    let energy = Reading::Good(Value::Energy(units::Energy::from_wh(7)));
+    site.image.send_modify(|image| testing::read(Arc::make_mut(image), testing::ENERGY, energy));
     for (kind, instance) in [
         (ObjectType::DEVICE, 47_001),
         (ObjectType::NETWORK_PORT, 1),

@@ -17,6 +17,7 @@ impl Failure {
     pub(super) const UNKNOWN_OBJECT: Self = Self::new(ErrorClass::OBJECT, ErrorCode::UNKNOWN_OBJECT);
     pub(super) const NO_COV: Self = Self::new(ErrorClass::OBJECT, ErrorCode::OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED);
     pub(super) const UNKNOWN_PROPERTY: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::UNKNOWN_PROPERTY);
+    pub(super) const NO_VALUE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::VALUE_NOT_INITIALIZED);
     pub(super) const NOT_AN_ARRAY: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::PROPERTY_IS_NOT_AN_ARRAY);
     pub(super) const INVALID_INDEX: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::INVALID_ARRAY_INDEX);
     pub(super) const WRITE_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::WRITE_ACCESS_DENIED);

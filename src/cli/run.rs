@@ -67,11 +67,12 @@ pub fn run(args: &Args) -> u8 {
 
 async fn serve(setup: Setup) -> Result<(), String> {
     let site = setup.config.site.id.clone();
+    let stop = told_to_stop();
     let gateway = Gateway::start(setup).await.map_err(|error| error.to_string())?;
     let at = gateway.addresses();
     let bacnet = at.bacnet.map(|address| address.to_string());
     tracing::info!(%site, modbus = %at.modbus, bacnet, http = %at.http, local = %at.local.display(), "serving");
-    gateway.run_until(told_to_stop()).await.map_err(|error| error.to_string())?;
+    gateway.run_until(stop).await.map_err(|error| error.to_string())?;
     tracing::info!("released and stopped");
     Ok(())
 }

@@ -117,10 +117,6 @@ impl<'a> Inputs<'a> {
         self.number(point, Unit::Percent).and_then(|number| Percent::new(number).ok())
     }
 
-    pub fn seconds(&self, point: Option<PointId>) -> Option<f64> {
-        self.number(point, Unit::Second)
-    }
-
     pub fn flag(&self, point: Option<PointId>) -> Option<bool> {
         self.value(point).map(Value::as_bool)
     }

@@ -169,11 +169,8 @@ fn limit(inputs: &Inputs<'_>, point: PointId, before: Known) -> Known {
         Known::Unlimited => Known::Unlimited,
         Known::AtMost { limit, .. } => Known::AtMost { limit, confirmed: false },
     };
-    let relinquished =
-        def.commandable().is_some() && state.slots.as_ref().is_some_and(|slots| slots.ruling().is_none());
     match state.reading() {
         Reading::Bad(Fault::Absent) => Known::Unlimited,
-        Reading::Good(_) if relinquished => Known::Unlimited,
         Reading::Good(_) => inputs.value(Some(point)).and_then(|value| at_most(value, true)).unwrap_or_else(kept),
         Reading::Uncertain(value, doubt) => at_most(value, doubt.usable()).unwrap_or_else(kept),
         Reading::Bad(_) => kept(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::decision::RequestSource;
 use crate::plant::{BmsLossPolicy, Zone, ZoneRole};
 use crate::time::Mono;
-use crate::units::{Celsius, Watts};
+use crate::units::{Celsius, Unit, Watts};
 
 use super::inputs::{Inputs, REQUEST_ROLES};
 use super::stretch;
@@ -106,7 +106,10 @@ impl Watch {
 
 fn timeout(zone: &Zone, inputs: &Inputs<'_>, bms_liveness: f64) -> Duration {
     let (least, most) = TIMEOUT_RANGE_S;
-    let asked = inputs.seconds(zone.points.get(ZoneRole::BmsTimeout)).unwrap_or(DEFAULT_TIMEOUT_S);
+    // A setting, not a sign of life: what stood before a restart goes on standing.
+    let point = zone.points.get(ZoneRole::BmsTimeout);
+    let asked = point.zip(inputs.standing(point)).and_then(|(id, value)| inputs.convert(id, value, Unit::Second));
+    let asked = asked.unwrap_or(DEFAULT_TIMEOUT_S);
     stretch(Duration::from_secs_f64(asked.clamp(least, most)), bms_liveness)
 }
 

@@ -63,10 +63,10 @@ impl ZoneControl {
             } else {
                 control.cap.min(heater.fallback) * left
             };
-            // A stop outlives the gateway: the lease ends where the cap stands.
-            let fallback = if stop { Watts::ZERO } else { heater.fallback };
-            let told = control.command.as_ref().is_some_and(|command| command.fallback == fallback);
+            // The end of a lease raises nothing: what a ceiling or a stop took stays taken without the gateway.
+            let fallback = heater.fallback.min(cap);
             let nothing = if stop { Watts::ZERO } else { Watts::of(0.5) };
+            let told = control.command.as_ref().is_some_and(|command| (command.fallback - fallback).abs() <= nothing);
             let changed = !told || (cap - control.cap).abs() > nothing;
             if !changed && !control.refresh_due(heater, inputs) {
                 continue;
@@ -88,12 +88,13 @@ impl ZoneControl {
         let stopped = self.mode.latch().is_some();
         for (id, control) in &mut self.heaters {
             let Some(heater) = plant.heater(*id) else { continue };
-            let fallback = if stopped { Watts::ZERO } else { heater.fallback };
+            // Cap and fallback alike: the short lease must not raise what a ceiling holds down.
+            let cap = if stopped { Watts::ZERO } else { heater.fallback.min(control.cap) };
             let order = Order {
-                cap: if stopped { Watts::ZERO } else { fallback.min(control.cap) },
+                cap,
                 ttl: if stopped { heater.lease } else { heater.lease.min(RELEASE) },
                 ramp_w_per_s: heater.rated.get() * zone_down(plant, heater) / 60.0,
-                fallback,
+                fallback: cap,
                 reasons: vec![Reason::Released],
             };
             control.tell(heater, now, order, sent);

@@ -83,7 +83,8 @@ pub(super) fn apply(plant: &Plant, image: &mut Image, request: &Request, now: No
                 array.relinquish(write.priority);
             }
         }
-        if matches!(request.origin.side, Side::Modbus | Side::Bacnet) {
+        // Priorities 1 to 8 are people's: what they override or let go of says nothing about the building's life.
+        if matches!(request.origin.side, Side::Modbus | Side::Bacnet) && write.priority > Priority::OPERATOR {
             state.bms_write = Some(now);
         }
         state.slots = Some(Arc::new(array));

@@ -22,7 +22,7 @@ use crate::decision::{Decision, SafetyLatch};
 use crate::durable::{Checkpoint, SavedCounter, SavedInterval, SavedSlot};
 use crate::meter::{Ledger, LedgerEvent};
 use crate::plant::{HeaterRole, Plant, SiteRole, ZoneId, ZoneRole};
-use crate::point::{Image, PointId, Reading, Slot, Update};
+use crate::point::{Image, PointId, Reading, Slot, Update, Value};
 use crate::request::{Accepted, Refusal, Request, Verdict};
 use crate::time::{Mono, Now};
 
@@ -176,6 +176,12 @@ impl Engine {
         let urgent = urgent_points(&plant);
         let ages = Ages::new(&plant, settings.liveness);
         let mut ledger = Ledger::new(Arc::clone(&plant), restored.counters, now);
+        // Bad until its meter answers, and shown as it stood: a counter that falls would be billed.
+        for (point, energy) in ledger.remembered() {
+            if let Some(state) = image.get_mut(point) {
+                state.last = Some(Value::Energy(energy));
+            }
+        }
         if let Some(epoch) = restored.new_epoch {
             ledger = ledger.begun_anew(epoch);
         }
@@ -283,7 +289,7 @@ impl Engine {
                 due |= before != self.image.reading(def.id).quality();
             }
         }
-        if due && !self.down {
+        if due {
             self.step(now, effects);
         }
         self.account(now, effects);
@@ -314,6 +320,10 @@ impl Engine {
     }
 
     fn step(&mut self, now: Now, effects: &mut Effects) {
+        // What was released stays released: the acknowledgement of the release is news too, and commands nothing.
+        if self.down {
+            return;
+        }
         let decision = Arc::new(self.controller.step(now, &self.image));
         effects.save_soon |= decision.latches != self.decision.latches;
         self.decision = decision;

@@ -295,3 +295,96 @@ fn going_down_releases_and_takes_no_more_requests() {
     let write = bench.set("hall/enable", 1.0, 15);
     assert_eq!(bench.ask(Side::Modbus, vec![write]), Err(Refusal::ShuttingDown));
 }
+
+fn asking(bench: &mut Bench, percent: f64) {
+    let writes = vec![bench.set("hall/enable", 1.0, 15), bench.set("hall/heat_request_percent", percent, 15)];
+    assert!(bench.ask(Side::Modbus, writes).is_ok());
+}
+
+#[test]
+fn what_was_released_stays_released_whatever_is_heard_afterwards() {
+    let mut bench = Bench::new(Restored::default());
+    bench.telemetry(7500.0);
+    asking(&mut bench, 80.0);
+    for _ in 0..60 {
+        bench.telemetry(20_000.0);
+        bench.tick(5);
+    }
+    let released = bench.on(Event::Shutdown).decision.expect("the release");
+    assert!(released.desired.commands.iter().flatten().all(|command| command.cap == command.fallback));
+    let news = ["rack-a/state", "rack-b/state"]
+        .map(|key| Update { point: bench.id(key), reading: Reading::Good(Value::State(2)) })
+        .to_vec();
+    let zone = ZoneId(0);
+    for event in [Event::Readings(news), Event::Rearm { zone, by: "tester".into(), token: 1 }] {
+        assert_eq!(bench.on(event).decision, None);
+    }
+    bench.tick(30);
+    assert_eq!(bench.engine.decision().desired, released.desired);
+}
+
+#[test]
+fn a_person_that_lets_go_is_no_sign_of_a_lost_building() {
+    let mut bench = Bench::new(Restored::default());
+    bench.telemetry(7500.0);
+    asking(&mut bench, 80.0);
+    let wait = |bench: &mut Bench, minutes: u32| {
+        for _ in 0..minutes * 4 {
+            bench.telemetry(20_000.0);
+            bench.tick(15);
+        }
+    };
+    wait(&mut bench, 60);
+    assert_eq!(bench.value("hall/alarm_bms_lost"), 1.0);
+    let before = bench.value("hall/power_command");
+    let by_hand = bench.set("hall/heat_request_percent", 10.0, 8);
+    assert!(bench.ask(Side::Bacnet, vec![by_hand]).is_ok());
+    assert!(bench.ask(Side::Bacnet, vec![Write { action: Action::Relinquish, ..by_hand }]).is_ok());
+    wait(&mut bench, 4);
+    assert_eq!(bench.value("hall/alarm_bms_lost"), 1.0);
+    assert!(bench.value("hall/power_command") <= before, "the old request is not followed again");
+}
+
+fn metered(bench: &mut Bench, wh: u64) {
+    let update = Update {
+        point: bench.id("hall-meter/energy"),
+        reading: Reading::Good(Value::Energy(crate::units::Energy::from_wh(wh))),
+    };
+    let _ = bench.on(Event::Readings(vec![update]));
+}
+
+#[test]
+fn after_a_clean_stop_a_total_stands_where_it_stood_until_its_meter_answers() {
+    let mut bench = Bench::new(Restored::default());
+    metered(&mut bench, 5_000_000);
+    bench.tick(1);
+    metered(&mut bench, 5_000_000);
+    assert_eq!(bench.value("hall/heat_energy"), 5_000_000.0);
+    let _ = bench.on(Event::Shutdown);
+    let counters = bench.engine.last_checkpoint().counters;
+
+    let mut again = Bench::new(Restored { counters, ..Restored::default() });
+    let id = again.id("hall/heat_energy");
+    let energy = |bench: &Bench| bench.image.get(id).and_then(|state| state.shown()).and_then(Value::as_u64);
+    assert_eq!(again.image.reading(id), Reading::Bad(Fault::NeverRead), "nothing is claimed");
+    assert_eq!(energy(&again), Some(5_000_000));
+    again.tick(5);
+    assert_eq!(energy(&again), Some(5_000_000));
+    metered(&mut again, 5_000_100);
+    assert_eq!(energy(&again), Some(5_000_000), "shown once it is durable");
+    let seq = again.engine.checkpoint().seq;
+    let _ = again.on(Event::Durable { seq });
+    again.tick(1);
+    assert_eq!(again.image.reading(id).quality(), Quality::Good);
+    assert_eq!(energy(&again), Some(5_000_100));
+}
+
+#[test]
+fn after_a_kill_no_total_is_guessed() {
+    let mut bench = Bench::new(Restored::default());
+    metered(&mut bench, 5_000_000);
+    let counters = bench.engine.checkpoint().counters;
+    let again = Bench::new(Restored { counters, ..Restored::default() });
+    let id = again.id("hall/heat_energy");
+    assert_eq!(again.image.get(id).and_then(|state| state.shown()), None);
+}

@@ -95,7 +95,8 @@ impl EngineTask {
                     saving = false;
                     match result {
                         Ok(seq) => Event::Durable { seq },
-                        Err(()) => { save_soon = true; Event::StoreFailed }
+                        // Tried again at the ordinary pace: a full disk must not be asked five times a second.
+                        Err(()) => Event::StoreFailed,
                     }
                 }
                 submission = self.requests.recv(), if requests_open => {
@@ -211,10 +212,18 @@ impl Saver {
     fn start(store: StoreWriter) -> (mpsc::Sender<Checkpoint>, mpsc::Receiver<Result<u64, ()>>) {
         let (saves, mut work) = mpsc::channel::<Checkpoint>(1);
         let (done, saved) = mpsc::channel(1);
+        let mut failing = false;
         tokio::spawn(async move {
             while let Some(checkpoint) = work.recv().await {
-                let result =
-                    store.save(checkpoint).await.map_err(|error| tracing::error!(%error, "checkpoint not written"));
+                let saved = store.save(checkpoint).await;
+                // Said once at each change: the log may be on the same full disk.
+                match (&saved, failing) {
+                    (Err(error), false) => tracing::error!(%error, "the state cannot be written; it is tried again"),
+                    (Ok(_), true) => tracing::info!("the state is written again"),
+                    _ => {}
+                }
+                failing = saved.is_err();
+                let result = saved.map_err(drop);
                 if done.send(result).await.is_err() {
                     break;
                 }

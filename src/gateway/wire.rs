@@ -150,10 +150,13 @@ impl Gateway {
         let web_server = listen("the status page", config.http.listen, "http.listen", web_server)?;
 
         let state_error = |why: String| StartError::State { dir: config.state_dir.clone(), why };
-        std::fs::create_dir_all(&config.state_dir).map_err(|error| state_error(error.to_string()))?;
+        // The lock first: who does not hold it must not touch the socket of who does.
+        let (store, restored) = Store::open(&config.state_dir).map_err(|error| state_error(error.to_string()))?;
         let local_at = config.state_dir.join("heatgate.sock");
         let local = LocalSocket::bind(&local_at).await.map_err(|error| state_error(error.to_string()))?;
-        let (store, restored) = Store::open(&config.state_dir).map_err(|error| state_error(error.to_string()))?;
+        if let Some(reason) = &restored.unwritable {
+            tracing::error!(%reason, "the state can be read and not written");
+        }
         if let Some(reason) = &restored.lost {
             tracing::error!(%reason, "the memory of this gateway is lost; totals begin a new epoch");
         }

@@ -11,6 +11,7 @@ use crate::durable::{SavedCounter, SavedInterval};
 use crate::plant::{Heater, HeaterRole, Meter, MeterRole, Plant, RegisterType, ZoneRole};
 use crate::point::{Image, PointId, Reading};
 use crate::time::Now;
+use crate::units::Energy;
 
 /// All totals of a site.
 #[derive(Debug, Clone)]
@@ -83,6 +84,14 @@ impl Ledger {
     pub fn readings(&self) -> Vec<(PointId, Reading)> {
         let totals = self.totals.iter().filter_map(|total| Some((total.point()?, total.reading())));
         totals.chain(self.sums.iter().filter_map(Sum::reading)).collect()
+    }
+
+    /// What an earlier life of the process showed last, where that is certain; for after a start, before any step. It is no
+    /// reading, and yet nothing else may stand where a counter stood: nothing that comes later is less.
+    pub fn remembered(&self) -> Vec<(PointId, Energy)> {
+        let totals = self.totals.iter().filter_map(|total| Some((total.point()?, total.remembered()?)));
+        let sums = self.sums.iter().filter_map(Sum::remembered);
+        totals.chain(sums).map(|(point, wh)| (point, Energy::from_wh(wh))).collect()
     }
 
     /// The state for a checkpoint. When that is durable, tell [`Ledger::confirm`]: estimates are shown no further than the

@@ -82,6 +82,11 @@ impl Sum {
         Some((self.point?, self.reading))
     }
 
+    /// What an earlier life showed last, where that is certain: after a clean stop.
+    pub fn remembered(&self) -> Option<(PointId, u64)> {
+        Some((self.point?, self.restored.filter(|ceiling| *ceiling == self.total_wh)?))
+    }
+
     /// Bad while a member has not answered; as doubtful as the most doubtful member.
     pub fn step(&mut self, at: Utc, totals: &[Total]) {
         self.at = at;

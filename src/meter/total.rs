@@ -140,6 +140,13 @@ impl Total {
         self.shown
     }
 
+    /// What an earlier life showed last, where that is certain, Wh: after a clean stop, and of an estimate, which goes on
+    /// at its ceiling. What a killed process showed after its last checkpoint is not known, and a guess could be more than
+    /// the register tells later.
+    pub fn remembered(&self) -> Option<u64> {
+        self.restored.filter(|ceiling| !self.restored_raw || *ceiling == self.restored_shown)
+    }
+
     /// Begin in this epoch, unless there is a memory.
     pub const fn begin(&mut self, epoch: u32) {
         if self.restored.is_none() {

@@ -156,7 +156,7 @@ impl Thread {
                     self.late.pop_front();
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
-                tracing::error!(%error, intervals = self.late.len(), "the state could not be written");
+                tracing::debug!(%error, intervals = self.late.len(), "the state could not be written");
                 for (_, reply) in saves {
                     drop(reply.send(Err(StoreError::from_write(&error))));
                 }

@@ -9,7 +9,7 @@ use super::wire::{Wire, accumulator_scale, present, reliability, show, states, s
 use super::{Cell, Shown, put_text};
 use crate::bacnet::answer::Failure;
 use crate::plant::{Commandable, ObjectFace, ObjectKind, PointDef};
-use crate::point::{Kind, Priority};
+use crate::point::{Kind, PointState, Priority};
 
 /// Largest Present_Value of an accumulator: our totals do not wrap, and this is what a double still counts singly.
 const ACCUMULATOR_MAX: u64 = (1 << 53) - 1;
@@ -118,6 +118,10 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
     let Shown { face, def, state } = *shown;
     let text = |place: usize| def.texts.get(place).map_or("", String::as_str);
     match property {
+        // A counter has no "not a number", and a 0 would be taken for a reset or a rollover.
+        P::PRESENT_VALUE if family(face.kind) == Family::Accumulator && state.and_then(PointState::shown).is_none() => {
+            Err(Failure::NO_VALUE)
+        }
         P::PRESENT_VALUE => cell.wire(present(def, face, state)),
         P::DESCRIPTION => cell.text(if face.description.is_empty() { &def.description } else { &face.description }),
         P::STATUS_FLAGS => cell.flags(status_flags(def, state)),

@@ -93,7 +93,8 @@ fn flags(octet: u8) -> V {
 
 #[test]
 fn every_listed_property_of_every_object_can_be_read() {
-    let bench = Bench::new(3);
+    let mut bench = Bench::new(3);
+    testing::read(&mut bench.image, testing::ENERGY, Reading::Good(Value::Energy(Energy::ZERO)));
     for entry in bench.catalog.entries() {
         let (kind, instance) = (entry.id.object_type(), entry.id.instance_number());
         let listed = bench.get(kind, instance, P::PROPERTY_LIST, None).unwrap();
@@ -147,6 +148,17 @@ fn a_value_is_shown_in_the_unit_of_its_face() {
     let texts = bench.get(ObjectType::MULTI_STATE_VALUE, 1, P::STATE_TEXT, Some(2)).unwrap();
     assert_eq!(texts, [V::CharacterString("percent".to_owned())]);
     assert_eq!(bench.one(ObjectType::ANALOG_VALUE, 4, P::MAX_PRES_VALUE), V::Real(100.0));
+}
+
+#[test]
+fn a_counter_that_never_had_a_value_is_not_zero() {
+    let mut bench = Bench::new(0);
+    let value = |bench: &Bench| bench.get(ObjectType::ACCUMULATOR, 1, P::PRESENT_VALUE, None);
+    assert_eq!(value(&bench), Err(Failure::NO_VALUE));
+    assert_eq!(bench.one(ObjectType::ACCUMULATOR, 1, P::RELIABILITY), V::Enumerated(12));
+    testing::read(&mut bench.image, testing::ENERGY, Reading::Good(Value::Energy(Energy::from_wh(7))));
+    testing::read(&mut bench.image, testing::ENERGY, Reading::Bad(Fault::NeverRead));
+    assert_eq!(value(&bench), Ok(vec![V::Unsigned(7)]));
 }
 
 #[test]

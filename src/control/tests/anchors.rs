@@ -416,6 +416,42 @@ fn the_release_gives_back_the_fallback_and_never_more() {
 }
 
 #[test]
+fn no_lease_ends_above_its_cap() {
+    let mut bench = Bench::new();
+    bench.run(20);
+    bench.ask_percent(50.0);
+    bench.run(300);
+    assert_eq!(bench.command(0).fallback, Watts::from_kw(5.0));
+    bench.write(ZoneRole::ElectricalLimit, 6.0);
+    bench.run(60);
+    let cap = bench.command(0).cap;
+    assert!(cap < Watts::from_kw(2.0), "{cap}");
+    assert_eq!(bench.command(0).fallback, cap, "without the gateway the limit still holds");
+    bench.last = bench.control.shutdown(bench.now);
+    assert_eq!((bench.command(0).cap, bench.command(0).fallback), (cap, cap));
+}
+
+#[test]
+fn a_limit_that_is_the_default_limits() {
+    let mut plant = super::bench::plant();
+    let limit = plant.zones[0].points.get(ZoneRole::ElectricalLimit).unwrap();
+    if let Source::Command(command) = &mut plant.points[limit.index()].source {
+        command.relinquish_default = Value::number(20.0).unwrap();
+    }
+    let mut bench = Bench::of(plant, Settings::default(), Vec::new());
+    bench.run(20);
+    bench.ask_percent(80.0);
+    bench.run(300);
+    assert_eq!(bench.cap(), 19.4);
+    bench.force(ZoneRole::ElectricalLimit, 40.0);
+    bench.run(300);
+    assert_eq!(bench.cap(), 38.8);
+    bench.release(ZoneRole::ElectricalLimit);
+    bench.run(300);
+    assert_eq!(bench.cap(), 19.4);
+}
+
+#[test]
 fn without_jobs_the_zone_is_limited_and_the_heat_is_counted_as_unmet() {
     let mut bench = Bench::new();
     bench.run(20);

@@ -4,6 +4,7 @@ use super::bench::{Bench, plant};
 use crate::control::Settings;
 use crate::decision::{Alarm, FailSafe, Reason, RequestSource, ZoneState};
 use crate::plant::{BmsLossPolicy, HeaterRole, ZoneRole};
+use crate::point::{Doubt, Reading, Value};
 use crate::units::Watts;
 use std::time::Duration;
 
@@ -44,6 +45,16 @@ fn a_silent_building_is_held_then_brought_down_and_believed_again_on_a_new_write
     let zone = bench.run(200);
     assert_eq!((zone.source, zone.alarms.has(Alarm::BmsLost)), (RequestSource::Bms, false));
     assert_eq!(bench.cap(), 30.0);
+}
+
+#[test]
+fn a_timeout_from_before_a_restart_goes_on_standing() {
+    let mut bench = Bench::new();
+    let timeout = Reading::Uncertain(Value::number(60.0).unwrap(), Doubt::Restored);
+    bench.put(bench.point(ZoneRole::BmsTimeout), timeout);
+    heating(&mut bench);
+    bench.bms = false;
+    assert!(bench.run(80).alarms.has(Alarm::BmsLost));
 }
 
 #[test]
