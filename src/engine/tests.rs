@@ -388,3 +388,20 @@ fn after_a_kill_no_total_is_guessed() {
     let id = again.id("hall/heat_energy");
     assert_eq!(again.image.get(id).and_then(|state| state.shown()), None);
 }
+
+#[test]
+fn a_disk_that_takes_nothing_is_a_site_alarm_and_stops_nothing() {
+    let mut bench = Bench::new(Restored::default());
+    bench.telemetry(7500.0);
+    let seq = bench.engine.checkpoint().seq;
+    let _ = bench.on(Event::StoreFailed);
+    bench.tick(1);
+    assert_eq!(bench.value("hall/site_alarms") as u16 & ALARM_STORE, ALARM_STORE);
+    asking(&mut bench, 50.0);
+    assert_eq!(bench.value("hall/request_source"), 2.0);
+    let again = bench.engine.checkpoint().seq;
+    assert!(again > seq);
+    let _ = bench.on(Event::Durable { seq: again });
+    bench.tick(1);
+    assert_eq!(bench.value("hall/site_alarms") as u16 & ALARM_STORE, 0);
+}

@@ -130,7 +130,8 @@ impl Field {
         // 2^53: above it a floating-point number is no longer exact.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         match self {
-            Self::Whole(count) => Ok(*count),
+            Self::Whole(count) if *count <= 1 << 53 => Ok(*count),
+            Self::Whole(_) => Err(Cause::OutOfRange),
             other => match other.positive()? {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by the guard")]
                 number if number <= EXACT => Ok(number as u64),

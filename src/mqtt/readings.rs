@@ -148,6 +148,7 @@ mod tests {
             ("\"many\"", Fault::Malformed),
             ("-1", Fault::OutOfRange),
             ("1e300", Fault::OutOfRange),
+            ("18446744073709551615", Fault::OutOfRange),
             ("null", Fault::Absent),
         ] {
             let says = Telemetry::parse(&telemetry_json("energy_wh", written)).unwrap();

@@ -259,6 +259,8 @@ fn observing_decides_and_commands_nothing() {
     assert!(zone.reasons.contains(&Reason::Observing));
     assert_eq!(zone.cap, Watts::from_kw(30.0));
     assert!(!zone.alarms.has(Alarm::ControllerLost));
+    bench.last = bench.control.shutdown(bench.now);
+    assert!(bench.last.desired.commands.iter().all(Option::is_none), "nor is anything released");
 }
 
 #[test]
