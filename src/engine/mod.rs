@@ -90,6 +90,11 @@ pub enum Notice {
         /// By whom.
         by: String,
     },
+    /// Closed intervals waited for the disk in vain and were dropped, the oldest first.
+    IntervalsDropped {
+        /// How many.
+        count: usize,
+    },
     /// A slot from before the restart does not fit the plant and was left out.
     SlotLeftOut {
         /// Its point.
@@ -339,6 +344,9 @@ impl Engine {
         self.intervals.extend(closed);
         let excess = self.intervals.len().saturating_sub(MAX_WAITING_INTERVALS);
         self.intervals.drain(..excess);
+        if excess > 0 {
+            effects.notices.push(Notice::IntervalsDropped { count: excess });
+        }
         let readings = self.ledger.readings();
         let mut projector = self.projector(now);
         for (point, reading) in readings {
@@ -350,7 +358,7 @@ impl Engine {
     fn show(&mut self, now: Now) {
         let decision = Arc::clone(&self.decision);
         let site_alarms = self.site_alarms;
-        let durability = now.mono.since(self.durable_at.mono).as_secs_f64();
+        let durability = self.durability_age(now).as_secs_f64();
         let age_point = self.plant.site.get(SiteRole::DurabilityAge);
         let mut projector = self.projector(now);
         projector.measurements();
@@ -387,6 +395,11 @@ impl Engine {
         }
         self.published = Arc::new(self.image.clone());
         effects.image = Some(Arc::clone(&self.published));
+    }
+
+    /// How long ago the ledger was last made durable, in site time.
+    pub const fn durability_age(&self, now: Now) -> Duration {
+        now.mono.since(self.durable_at.mono)
     }
 
     /// A consistent state for the disk; one at a time, answered by [`Event::Durable`] or [`Event::StoreFailed`].

@@ -118,6 +118,7 @@ impl EngineTask {
                 Some(batch) = self.readings.recv() => Event::Readings(batch),
                 _ = save.tick() => {
                     since_save += SAVE_SOON;
+                    self.metrics.durability_age(self.engine.durability_age(self.time.now()).as_secs_f64());
                     if !saving && (save_soon || since_save >= SAVE_EVERY) {
                         saving = saves.try_send(self.engine.checkpoint()).is_ok();
                         save_soon = false;
@@ -184,6 +185,12 @@ impl EngineTask {
                 tracing::info!(%origin, %why, "write refused");
             }
             Notice::Rearmed { zone, by } => tracing::warn!(%zone, %by, "safety re-armed"),
+            Notice::IntervalsDropped { count } => {
+                for _ in 0..*count {
+                    self.metrics.dropped("store", "closed interval that no disk took");
+                }
+                tracing::error!(count, "closed intervals were dropped: the disk has taken none for too long");
+            }
             Notice::SlotLeftOut { key } => {
                 tracing::warn!(%key, "a saved slot does not fit the mapping any more and was left out");
             }
