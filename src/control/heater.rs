@@ -174,6 +174,11 @@ impl HeaterControl {
         self.presence == Presence::In
     }
 
+    /// Whether it has not been heard of since the start.
+    pub fn unheard(&self) -> bool {
+        self.presence == Presence::Unheard
+    }
+
     /// Why it takes no part.
     pub const fn why_out(&self) -> Option<&'static str> {
         match self.presence {

@@ -71,7 +71,7 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     let ceiling = if goal.stop { Watts::ZERO } else { found.ceiling };
     ZoneDecision {
         zone: zone.id,
-        state: state(control, zone, &found, dump, short || backup_call),
+        state: state(control, zone, &found, alarms, dump, short || backup_call),
         source: goal.source,
         mode: found.asked.mode,
         request: goal.heat,
@@ -138,7 +138,7 @@ fn meter_lost(control: &ZoneControl, meter: &Meter, inputs: &Inputs<'_>) -> bool
     !heard && inputs.mono().since(control.started) > stretch(meter.max_age, inputs.liveness)
 }
 
-fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, short: bool) -> ZoneState {
+fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, alarms: Alarms, dump: Watts, short: bool) -> ZoneState {
     let goal = &found.goal;
     match control.mode {
         Mode::Safety(_) => return ZoneState::Safety,
@@ -150,10 +150,14 @@ fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, dump: Watts, sho
     }
     let asks = goal.heat.is_some_and(|heat| heat > Watts::ZERO);
     let nobody_left = !control.heaters.iter().any(|(_, heater)| heater.takes_part());
+    // After the start the controllers have their time to be heard of first.
+    let awaited =
+        nobody_left && !alarms.has(Alarm::ControllerLost) && control.heaters.iter().any(|(_, heater)| heater.unheard());
     let to_go = found.target - control.ramp.at();
     match (asks, dump > zone.nominal_heat * DUMP_FROM) {
         (_, true) => ZoneState::Dump,
         (false, false) => ZoneState::Standby,
+        (true, false) if awaited => ZoneState::Starting,
         (true, false) if nobody_left => ZoneState::Fault,
         (true, false) if to_go > zone.rated * STARTING => ZoneState::Starting,
         (true, false) if held_down(found) || short => ZoneState::Limited,

@@ -3,7 +3,7 @@
 
 use crate::decision::{Alarm, SafetyLatch};
 use crate::plant::{Zone, ZoneRole};
-use crate::point::{Reading, Value};
+use crate::point::{PointState, Priority, Reading, Value};
 use crate::time::Now;
 
 use super::inputs::Inputs;
@@ -38,6 +38,14 @@ pub(super) struct Signals {
     pub unreadable: Option<Alarm>,
 }
 
+/// Whether somebody's slot is active although another one rules: a stop counts whoever says it, and ends when all who said
+/// it have taken it back. Only a person's override (priority 1 to 8) silences the others.
+fn any_writer_stops(state: Option<&PointState>) -> bool {
+    let Some(array) = state.and_then(|state| state.slots.as_deref()) else { return false };
+    let overridden = array.ruling().is_some_and(|(priority, _)| priority <= Priority::OPERATOR);
+    !overridden && array.occupied().any(|(_, slot)| slot.value.as_bool())
+}
+
 /// Read the inputs of a zone.
 pub(super) fn signals(zone: &Zone, inputs: &Inputs<'_>) -> Signals {
     let mut found = Signals::default();
@@ -48,6 +56,7 @@ pub(super) fn signals(zone: &Zone, inputs: &Inputs<'_>) -> Signals {
         let doubtful = matches!(inputs.image.reading(point), Reading::Uncertain(value, _) if value.as_bool());
         match inputs.standing(Some(point)).map(Value::as_bool) {
             Some(true) => found.active = found.active.or(Some(alarm)),
+            _ if any_writer_stops(inputs.image.get(point)) => found.active = found.active.or(Some(alarm)),
             _ if doubtful => found.active = found.active.or(Some(alarm)),
             Some(false) => {}
             None => found.unreadable = found.unreadable.or(Some(alarm)),

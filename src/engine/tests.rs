@@ -405,3 +405,31 @@ fn a_disk_that_takes_nothing_is_a_site_alarm_and_stops_nothing() {
     bench.tick(1);
     assert_eq!(bench.value("hall/site_alarms") as u16 & ALARM_STORE, 0);
 }
+
+#[test]
+fn a_stop_counts_whoever_says_it_and_only_a_person_overrides_it() {
+    let mut bench = Bench::new(Restored::default());
+    let key = "hall/emergency_stop_input";
+    let quiet = bench.set(key, 0.0, 15);
+    assert!(bench.ask(Side::Modbus, vec![quiet]).is_ok());
+    assert_eq!(bench.value("hall/alarm_emergency_stop"), 0.0);
+    let stop = bench.set(key, 1.0, 16);
+    assert!(bench.ask(Side::Bacnet, vec![stop]).is_ok());
+    assert_eq!(bench.value(key), 0.0, "15 rules");
+    assert_eq!(bench.value("hall/alarm_emergency_stop"), 1.0, "and yet somebody says stop");
+    assert_eq!(bench.value("hall/power_command"), 0.0);
+
+    let hall = bench.plant.zones[0].id;
+    let rearm =
+        |bench: &mut Bench| bench.on(Event::Rearm { zone: hall, by: "tester".into(), token: 7 }).rearmed[0].1.clone();
+    assert!(rearm(&mut bench).is_err());
+    let person = bench.set(key, 0.0, 8);
+    assert!(bench.ask(Side::Local, vec![person]).is_ok());
+    assert!(rearm(&mut bench).is_ok());
+    let release = Write { action: Action::Relinquish, ..person };
+    assert!(bench.ask(Side::Local, vec![release]).is_ok());
+    assert_eq!(bench.value("hall/alarm_emergency_stop"), 1.0, "without the override the stop is there again");
+    let back = Write { action: Action::Relinquish, ..stop };
+    assert!(bench.ask(Side::Bacnet, vec![back]).is_ok());
+    assert!(rearm(&mut bench).is_ok());
+}

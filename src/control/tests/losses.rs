@@ -267,3 +267,12 @@ fn with_all_heaters_gone_the_zone_is_at_fault() {
     assert_eq!(zone.request, Some(Watts::from_kw(28.5)));
     assert_eq!(bench.caps(), [5.0, 5.0, 2.5, 2.5]);
 }
+
+#[test]
+fn heaters_that_were_not_heard_of_yet_are_no_fault() {
+    let mut bench = Bench::new();
+    bench.heard = [false; 4];
+    bench.ask_percent(50.0);
+    assert_eq!(bench.run(10).state, ZoneState::Starting);
+    assert_eq!(bench.run(300).state, ZoneState::Fault);
+}
