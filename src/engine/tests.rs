@@ -420,8 +420,7 @@ fn a_stop_counts_whoever_says_it_and_only_a_person_overrides_it() {
     assert_eq!(bench.value("hall/power_command"), 0.0);
 
     let hall = bench.plant.zones[0].id;
-    let rearm =
-        |bench: &mut Bench| bench.on(Event::Rearm { zone: hall, by: "tester".into(), token: 7 }).rearmed[0].1.clone();
+    let rearm = |bench: &mut Bench| bench.on(Event::Rearm { zone: hall, by: "tester".into(), token: 7 }).rearmed[0].1;
     assert!(rearm(&mut bench).is_err());
     let person = bench.set(key, 0.0, 8);
     assert!(bench.ask(Side::Local, vec![person]).is_ok());
