@@ -17,7 +17,7 @@ use heatgate::gateway::clock::SystemClock;
 use heatgate::modbus::server::{Server, Settings};
 use heatgate::plant::{Codec, Offline, Plant, PointDef, RegisterFace, RegisterType, Source, Table};
 use heatgate::point::{Image, Kind, PointId, PointKey, Reading};
-use heatgate::ports::{Ports, Requests};
+use heatgate::ports::{Keepsakes, Ports, Requests};
 use heatgate::telemetry::Metrics;
 use heatgate::time::Now;
 use heatgate::units::Unit;
@@ -96,6 +96,7 @@ fn serve() -> (SocketAddr, Vec<Box<dyn std::any::Any>>) {
         desired,
         readings,
         requests,
+        keepsakes: Keepsakes::default(),
         time: Arc::new(SystemClock::new(1.0).unwrap()),
         metrics: Arc::new(Metrics::new()),
         stop: CancellationToken::new(),

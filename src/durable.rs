@@ -69,6 +69,15 @@ pub struct SavedSlot {
     pub at: Utc,
 }
 
+/// What an adapter remembers under a name: the newest of each key is what counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keepsake {
+    /// Its name; the part before the first `/` is the adapter's.
+    pub key: String,
+    /// What is remembered; `None`: nothing any more.
+    pub value: Option<Vec<u8>>,
+}
+
 /// One consistent state. Intervals are those closed since the checkpoint before; the rest replaces what was there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {

@@ -1,5 +1,9 @@
 //! The channels between the shell and the adapters: what an adapter is given, and nothing else.
 
+mod keepsakes;
+
+pub use keepsakes::{KeepsakeDesk, Keepsakes};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +69,8 @@ pub struct Ports {
     pub readings: mpsc::Sender<Batch>,
     /// Wishes to write go here.
     pub requests: Requests,
+    /// What the adapter remembers over a restart.
+    pub keepsakes: Keepsakes,
     /// The time.
     pub time: Arc<dyn TimeSource>,
     /// Counters.

@@ -19,14 +19,17 @@ use super::settings::Settings;
 use super::socket::Sockets;
 use super::stack::{Effect, Stack};
 use super::writes::Ticket;
+use crate::durable::Keepsake;
 use crate::plant::Plant;
 use crate::point::Image;
-use crate::ports::Ports;
+use crate::ports::{Keepsakes, Ports};
 use crate::request::{Origin, Request, Side, Verdict};
 use crate::time::{Mono, Now, TimeSource};
 
 /// Its name in metrics.
 const LINK: &str = "bacnet-server";
+/// Its name among keepsakes.
+const KEEPSAKES: &str = "bacnet";
 /// Datagrams that are taken before anything else gets a turn.
 const BATCH: usize = 64;
 /// How long to rest after the socket failed, so that a broken network is no busy loop.
@@ -77,7 +80,9 @@ impl Node {
 
     /// Announce the device and serve until `ports.stop`.
     pub async fn run(self, ports: Ports) {
-        let Self { sockets, wire, stack, calls, .. } = self;
+        let Self { sockets, wire, mut stack, calls, .. } = self;
+        let keepsakes = ports.keepsakes.under(KEEPSAKES);
+        keepsakes.restored().for_each(|(key, value)| stack.restore(key, value));
         let image = ports.image.borrow().clone();
         ports.metrics.up(LINK, true);
         let running = Running {
@@ -89,6 +94,7 @@ impl Node {
             frame: Vec::with_capacity(MAX_FRAME),
             writes: JoinSet::new(),
             replies: HashMap::new(),
+            keepsakes,
             called: 0,
             images_end: false,
         };
@@ -109,6 +115,7 @@ struct Running {
     writes: JoinSet<(Ticket, Verdict)>,
     /// Callers that wait; the stack bounds their number too.
     replies: HashMap<u64, oneshot::Sender<Outcome>>,
+    keepsakes: Keepsakes,
     called: u64,
     /// The engine publishes no more images.
     images_end: bool,
@@ -219,6 +226,11 @@ impl Running {
                     let requests = ports.requests.clone();
                     self.writes.spawn(async move { (ticket, requests.submit(Request { origin, writes }).await) });
                 }
+                Effect::Keep(Keepsake { key, value: Some(value) }) => {
+                    // What has no room is counted there.
+                    self.keepsakes.keep(&key, value);
+                }
+                Effect::Keep(Keepsake { key, value: None }) => self.keepsakes.forget(&key),
                 Effect::Ended(number, outcome) => {
                     if let Some(reply) = self.replies.remove(&number) {
                         // The caller may have gone away.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decision::Desired;
 use crate::plant::{Commandable, ObjectFace, ObjectKind, Plant, PointDef, Source};
 use crate::point::{Image, Kind, PointId, PointKey, PriorityArray, Reading, Sample, Slot, Value};
-use crate::ports::{Ports, Requests, Submission};
+use crate::ports::{Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request, Verdict};
 use crate::telemetry::Metrics;
 use crate::time::{Mono, Now, TimeSource, Utc};
@@ -193,6 +193,7 @@ impl World {
             desired: watch::channel(Arc::new(Desired::default())).1,
             readings: mpsc::channel(1).0,
             requests,
+            keepsakes: Keepsakes::default(),
             time: Arc::new(Wall::start()),
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),

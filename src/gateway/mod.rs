@@ -7,6 +7,7 @@
 pub mod clock;
 mod courier;
 mod engine_task;
+mod keeper;
 mod local;
 mod supervise;
 mod wire;

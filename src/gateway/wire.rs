@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::boot_id;
 use super::courier::Courier;
 use super::engine_task::{EngineTask, LocalRearm};
+use super::keeper;
 use super::local::{Acts, LocalSocket};
 use super::supervise::{TaskEnded, Tasks};
 use crate::config::Config;
@@ -20,7 +21,7 @@ use crate::decision::{Decision, Desired};
 use crate::engine::{Engine, Restored, Settings as EngineSettings};
 use crate::plant::{HeaterId, Plant};
 use crate::point::Image;
-use crate::ports::{Ports, Requests};
+use crate::ports::{Keepsakes, Ports, Requests};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::{TimeSource, Timeout};
@@ -115,10 +116,12 @@ pub struct Gateway {
     addresses: Addresses,
     views: Views,
     adapters: Tasks,
+    keeper: Tasks,
     engine: Tasks,
     release: CancellationToken,
     released: CancellationToken,
     stop: CancellationToken,
+    stop_keeper: CancellationToken,
     stop_engine: CancellationToken,
 }
 
@@ -160,6 +163,8 @@ impl Gateway {
         if let Some(reason) = &restored.lost {
             tracing::error!(%reason, "the memory of this gateway is lost; totals begin a new epoch");
         }
+        let metrics = Arc::new(Metrics::new());
+        let (keepsakes, desk) = Keepsakes::new(restored.keepsakes, Arc::clone(&metrics));
         let restored = Restored {
             new_epoch: restored.lost.as_ref().map(|_| restored.epoch),
             counters: restored.checkpoint.counters,
@@ -167,7 +172,6 @@ impl Gateway {
             slots: restored.checkpoint.slots,
         };
 
-        let metrics = Arc::new(Metrics::new());
         let settings = EngineSettings { control: control::Settings { observe, liveness, bms_liveness }, liveness };
         let (engine, first) = Engine::new(Arc::clone(&plant), settings, restored, time.now());
 
@@ -178,12 +182,13 @@ impl Gateway {
         let (readings_in, readings) = mpsc::channel(READING_QUEUE);
         let (requests_in, requests) = Requests::channel(REQUEST_QUEUE);
         let (rearm_in, rearm) = mpsc::channel::<LocalRearm>(4);
-        let [release, released, stop, stop_engine] = std::array::from_fn(|_| CancellationToken::new());
+        let [release, released, stop, stop_keeper, stop_engine] = std::array::from_fn(|_| CancellationToken::new());
         let ports = Ports {
             image: image.clone(),
             desired,
             readings: readings_in,
             requests: requests_in,
+            keepsakes,
             time: Arc::clone(&time),
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
@@ -217,6 +222,9 @@ impl Gateway {
             task.run(first).await;
             store.close();
         });
+
+        let mut keeping = Tasks::default();
+        keeping.spawn("the keeper", keeper::run(desk, store_writer.clone(), stop_keeper.clone()));
 
         let mut adapters = Tasks::default();
         let serving = modbus_server.run(ports.clone());
@@ -253,7 +261,18 @@ impl Gateway {
             local.run(router.clone(), acts, Arc::clone(&metrics), stop.clone())
         });
         adapters.spawn("the status page", web_server.run(router, metrics, stop.clone()));
-        Ok(Self { addresses, views, adapters, engine: engine_tasks, release, released, stop, stop_engine })
+        Ok(Self {
+            addresses,
+            views,
+            adapters,
+            keeper: keeping,
+            engine: engine_tasks,
+            release,
+            released,
+            stop,
+            stop_keeper,
+            stop_engine,
+        })
     }
 
     /// Where it can be reached.
@@ -271,6 +290,7 @@ impl Gateway {
         let result = tokio::select! {
             () = stop => Ok(()),
             ended = self.adapters.ended() => Err(ended),
+            ended = self.keeper.ended() => Err(ended),
             ended = self.engine.ended() => Err(ended),
         };
         self.shut_down().await;
@@ -284,6 +304,11 @@ impl Gateway {
         self.stop.cancel();
         if !self.adapters.drain(DRAIN).await {
             tracing::warn!("some adapters did not end in time and were broken off");
+        }
+        // What adapters kept on their way down, and before the store closes behind the engine.
+        self.stop_keeper.cancel();
+        if !self.keeper.drain(LAST_SAVE).await {
+            tracing::error!("the last keepsakes took too long; those before them stand");
         }
         self.stop_engine.cancel();
         if !self.engine.drain(LAST_SAVE).await {

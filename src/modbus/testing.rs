@@ -14,7 +14,7 @@ use crate::plant::{
     Source, Table,
 };
 use crate::point::{Image, Kind, PointId, PointKey, Reading, Value};
-use crate::ports::{Batch, Ports, Requests, Submission};
+use crate::ports::{Batch, Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request};
 use crate::telemetry::Metrics;
 use crate::time::{Now, Timeout};
@@ -193,6 +193,7 @@ impl Rig {
             desired,
             readings: readings_in,
             requests,
+            keepsakes: Keepsakes::default(),
             time: Arc::new(SystemClock::new(1.0).unwrap()),
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),

@@ -20,7 +20,7 @@ use crate::decision::Desired;
 use crate::durable::SavedInterval;
 use crate::plant::{HeaterId, HeaterRole, Plant, SiteRole};
 use crate::point::{Fault, Image, PointId, Priority, Reading, Value};
-use crate::ports::{Batch, Ports, Requests, Submission};
+use crate::ports::{Batch, Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Side};
 use crate::sim::broker::{self, Broker};
 use crate::telemetry::Metrics;
@@ -92,6 +92,7 @@ impl Gateway {
             desired: desired_seen,
             readings: readings_in,
             requests: requests_in,
+            keepsakes: Keepsakes::default(),
             time: Arc::clone(&clock) as Arc<_>,
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),

@@ -1,4 +1,4 @@
-//! Durable state in one SQLite file: ledger, intervals with their outbox, latches, slots.
+//! Durable state in one SQLite file: ledger, intervals with their outbox, latches, slots, keepsakes of the adapters.
 //!
 //! ```text
 //! state directory
@@ -26,6 +26,7 @@ pub use outbox::Unsent;
 pub use reader::Reader;
 pub use writer::StoreWriter;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -106,6 +107,8 @@ impl StoreError {
 pub struct Restored {
     /// Counters, latches and slots; `seq` 0 and no intervals.
     pub checkpoint: Checkpoint,
+    /// What adapters asked to keep, by key.
+    pub keepsakes: BTreeMap<String, Vec<u8>>,
     /// How often a gateway started on this state, this time included.
     pub boots: u64,
     /// The ledger's epoch: 1 for the first memory, one more for each that was lost.

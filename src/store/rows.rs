@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Restored, StoreError};
 use crate::decision::{Alarm, SafetyLatch};
-use crate::durable::{Checkpoint, SavedCounter, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedInterval, SavedSlot};
 use crate::point::{PointKey, Priority, Value};
 use crate::time::Utc;
 use crate::units::Energy;
@@ -121,7 +121,9 @@ pub(super) fn restore(connection: Connection) -> Result<(Connection, Restored), 
     let boots: Option<i64> =
         connection.query_row("SELECT value FROM meta WHERE key = 'boots'", [], |row| row.get(0)).optional()?;
     let boots = boots.and_then(|boots| u64::try_from(boots).ok()).unwrap_or(0);
-    Ok((connection, Restored { checkpoint, boots, ..Restored::default() }))
+    let keepsakes = all(&connection, "SELECT * FROM keepsake", |row| Ok((row.get("key")?, row.get("value")?)))?;
+    let keepsakes = keepsakes.into_iter().collect();
+    Ok((connection, Restored { checkpoint, keepsakes, boots, ..Restored::default() }))
 }
 
 /// Count a start, and let go of intervals beyond their time.
@@ -198,6 +200,22 @@ pub(super) fn write_slots(transaction: &Transaction<'_>, slots: &[SavedSlot]) ->
     for slot in slots {
         let (kind, value) = text(slot.value);
         insert.execute(params![slot.key.as_str(), slot.priority.get(), kind, value, slot.by, slot.at.millis()])?;
+    }
+    Ok(())
+}
+
+/// In the order in which they were asked for: the newest of a key stands.
+pub(super) fn write_keepsakes<'a>(
+    transaction: &Transaction<'_>,
+    keepsakes: impl Iterator<Item = &'a Keepsake>,
+) -> rusqlite::Result<()> {
+    let mut keep = transaction.prepare_cached("INSERT OR REPLACE INTO keepsake VALUES (?1, ?2)")?;
+    let mut forget = transaction.prepare_cached("DELETE FROM keepsake WHERE key = ?1")?;
+    for keepsake in keepsakes {
+        match &keepsake.value {
+            Some(value) => keep.execute(params![keepsake.key, value])?,
+            None => forget.execute([&keepsake.key])?,
+        };
     }
     Ok(())
 }

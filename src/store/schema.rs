@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::{StoreError, at};
 
 /// Each step brings the file from one `user_version` to the next; steps that were released never change.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE counter (
         name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, total_wh INTEGER NOT NULL, ceiling_wh INTEGER NOT NULL,
@@ -28,10 +29,14 @@ const MIGRATIONS: &[&str] = &["
         at INTEGER NOT NULL,
         PRIMARY KEY (key, priority)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE keepsake (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Files up to this size are checked as a whole. In larger ones, which years of intervals make, only what a start needs is,
 /// so that it stays quick; a fault in their intervals shows when they are read.
@@ -50,7 +55,15 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn check(connection: &Connection, size: u64) -> Result<(), StoreError> {
-    let what: &[&str] = if size <= FULL_CHECK_BYTES { &["1"] } else { &["meta", "counter", "latch", "slot"] };
+    let small = ["meta", "counter", "latch", "slot", "keepsake"];
+    let what: &[&str] = if size <= FULL_CHECK_BYTES {
+        &["1"]
+    } else if version(connection)? < 2 {
+        // Of an earlier schema, which has no keepsakes yet.
+        small.get(..4).unwrap_or_default()
+    } else {
+        &small
+    };
     for what in what {
         let verdict: String = connection.query_row(&format!("PRAGMA integrity_check({what})"), [], |row| row.get(0))?;
         if verdict != "ok" {
@@ -60,8 +73,12 @@ fn check(connection: &Connection, size: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found = version(connection)?;
     let done = usize::try_from(found).map_err(|_| StoreError::Corrupt(format!("schema version {found}")))?;
     let Some(steps) = MIGRATIONS.get(done..) else { return Err(StoreError::Newer { found, known: VERSION }) };
     if steps.is_empty() {
@@ -99,6 +116,12 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
     Ok(aside)
 }
+
+#[cfg(test)]
+pub(super) const FIRST: &str = match MIGRATIONS {
+    [first, ..] => first,
+    [] => "",
+};
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use tempfile::tempdir;
 
 use super::{FILE, Reader, Restored, Store, StoreError};
 use crate::decision::{Alarm, SafetyLatch};
-use crate::durable::{Checkpoint, SavedCounter, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedInterval, SavedSlot};
 use crate::point::{PointKey, Priority, Value};
 use crate::time::Utc;
 use crate::units::Energy;
@@ -289,4 +289,85 @@ async fn intervals_are_kept_for_five_years_and_a_large_state_still_opens() {
     assert_eq!(restored.checkpoint, back(saved));
     let kept = all(store.dir());
     assert_eq!((kept.first(), kept.last()), (Some(&(200_000 - 5 * 366 * 96 + 1)), Some(&200_000)));
+}
+
+fn keepsake(key: &str, value: Option<&[u8]>) -> Keepsake {
+    Keepsake { key: key.into(), value: value.map(<[u8]>::to_vec) }
+}
+
+#[tokio::test]
+async fn keepsakes_survive_a_kill_and_the_newest_counts() {
+    let dir = tempdir().unwrap();
+    let copy = tempdir().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let writer = store.writer();
+    writer.keep(vec![keepsake("bacnet/a", Some(&[0, 255])), keepsake("bacnet/b", Some(b"x"))]).await.unwrap();
+    // Beside checkpoints, which know nothing of them.
+    let (kept, saved) = tokio::join!(
+        writer.keep(vec![
+            keepsake("bacnet/a", Some(b"")),
+            keepsake("bacnet/b", None),
+            keepsake("none", None),
+            keepsake("bacnet/c", Some(b"1")),
+            keepsake("bacnet/c", Some(b"2")),
+        ]),
+        writer.save(checkpoint(1)),
+    );
+    kept.unwrap();
+    assert_eq!(saved.unwrap(), 1);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let from = entry.unwrap().path();
+        if !from.to_string_lossy().ends_with("-shm") {
+            std::fs::copy(&from, copy.path().join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let (store, restored) = Store::open(copy.path()).unwrap();
+    assert_eq!(restored.keepsakes, [("bacnet/a".into(), vec![]), ("bacnet/c".into(), b"2".to_vec())].into());
+    assert_eq!(restored.checkpoint, back(checkpoint(1)));
+    store.close();
+    // A file that cannot be read takes them along.
+    std::fs::write(copy.path().join(FILE), b"this is a text file, and not a short one at all").unwrap();
+    let (_, restored) = Store::open(copy.path()).unwrap();
+    assert!(restored.lost.is_some() && restored.keepsakes.is_empty());
+}
+
+#[tokio::test]
+async fn keepsakes_without_space_do_not_keep_the_ledger_from_the_disk() {
+    let dir = tempdir().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let writer = store.writer();
+    writer.save(checkpoint(1)).await.unwrap();
+    writer.limit(1).await;
+    let (kept, saved) = tokio::join!(
+        writer.keep(vec![keepsake("bacnet/a", Some(&[7; 60_000]))]),
+        writer.save(Checkpoint { intervals: Vec::new(), ..checkpoint(2) }),
+    );
+    assert!(matches!(kept, Err(StoreError::Full(_))), "{kept:?}");
+    assert_eq!(saved.unwrap(), 2);
+    writer.limit(1_000_000).await;
+    writer.keep(vec![keepsake("bacnet/a", Some(&[7; 60_000]))]).await.unwrap();
+    store.close();
+    assert_eq!(Store::open(dir.path()).unwrap().1.keepsakes.len(), 1);
+}
+
+#[test]
+fn a_state_of_the_first_version_is_brought_up_to_date_whatever_its_size() {
+    for intervals in [1, 60_000] {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mut connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch(super::schema::FIRST).unwrap();
+        let transaction = connection.transaction().unwrap();
+        super::rows::write_counters(&transaction, &checkpoint(1).counters).unwrap();
+        let intervals: Vec<_> = (1..=intervals).map(|seq| interval("meter/m", seq)).collect();
+        super::rows::write_intervals(&transaction, intervals.iter()).unwrap();
+        transaction.commit().unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        drop(connection);
+        let large = intervals.len() > 1;
+        assert_eq!(std::fs::metadata(&path).unwrap().len() > 4 * 1024 * 1024, large, "above the full check");
+        let (_, restored) = Store::open(dir.path()).unwrap();
+        assert_eq!(restored.lost, None);
+        assert_eq!(restored.checkpoint.counters, checkpoint(1).counters);
+    }
 }

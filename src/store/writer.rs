@@ -1,4 +1,4 @@
-//! The writer: one thread owns the connection. Checkpoints that wait are committed together.
+//! The writer: one thread owns the connection. Checkpoints and keepsakes that wait are committed together.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, Unsent, outbox, rows};
 use crate::decision::SafetyLatch;
-use crate::durable::{Checkpoint, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedInterval, SavedSlot};
 
 /// Jobs that may wait; whoever sends waits with them.
 const QUEUE: usize = 16;
@@ -23,6 +23,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Job {
     Save(Box<Checkpoint>, Reply<u64>),
+    Keep(Vec<Keepsake>, Reply<()>),
     Unsent(Reply<Unsent>),
     Sent(Vec<(String, u64)>, Reply<()>),
     Stop,
@@ -42,6 +43,11 @@ impl StoreWriter {
     /// kept for the next checkpoint, and everything else of it is expected there anew.
     pub async fn save(&self, checkpoint: Checkpoint) -> Result<u64, StoreError> {
         self.ask(|reply| Job::Save(Box::new(checkpoint), reply)).await
+    }
+
+    /// Write keepsakes, all or none, in this order. On an error nothing was written.
+    pub async fn keep(&self, keepsakes: Vec<Keepsake>) -> Result<(), StoreError> {
+        self.ask(|reply| Job::Keep(keepsakes, reply)).await
     }
 
     /// The oldest intervals that wait to be sent.
@@ -90,6 +96,25 @@ pub(super) fn start(connection: Connection) -> std::io::Result<(StoreWriter, Joi
     Ok((StoreWriter { jobs, dropped }, handle))
 }
 
+/// Jobs that share one transaction.
+#[derive(Default)]
+struct Group {
+    saves: Vec<(Checkpoint, Reply<u64>)>,
+    keeps: Vec<(Vec<Keepsake>, Reply<()>)>,
+}
+
+impl Group {
+    /// Take a job in; one that does not belong comes back.
+    fn take(&mut self, job: Job) -> Option<Job> {
+        match job {
+            Job::Save(checkpoint, reply) => self.saves.push((*checkpoint, reply)),
+            Job::Keep(keepsakes, reply) => self.keeps.push((keepsakes, reply)),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
 struct Thread {
     connection: Connection,
     /// Intervals of checkpoints that failed.
@@ -105,19 +130,15 @@ impl Thread {
         let mut next = None;
         while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
             match job {
-                Job::Save(checkpoint, reply) => {
-                    let mut saves = vec![(*checkpoint, reply)];
+                job @ (Job::Save(..) | Job::Keep(..)) => {
+                    let mut group = Group::default();
+                    next = group.take(job);
                     // What waits behind it goes into the same transaction.
-                    while let Ok(job) = jobs.try_recv() {
-                        match job {
-                            Job::Save(checkpoint, reply) => saves.push((*checkpoint, reply)),
-                            other => {
-                                next = Some(other);
-                                break;
-                            }
-                        }
+                    while next.is_none() {
+                        let Ok(job) = jobs.try_recv() else { break };
+                        next = group.take(job);
                     }
-                    self.save(saves);
+                    self.write(group);
                 }
                 // Nobody waits for an answer that cannot be delivered.
                 Job::Unsent(reply) => drop(reply.send(outbox::unsent(&self.connection).map_err(StoreError::from))),
@@ -137,16 +158,33 @@ impl Thread {
         }
     }
 
-    fn save(&mut self, mut saves: Vec<(Checkpoint, Reply<u64>)>) {
-        for (checkpoint, _) in &mut saves {
+    fn write(&mut self, mut group: Group) {
+        for (checkpoint, _) in &mut group.saves {
             self.late.extend(checkpoint.intervals.drain(..));
         }
-        let Some((newest, _)) = saves.last() else { return };
-        match self.commit(newest) {
+        let Group { saves, keeps } = group;
+        let newest = saves.last().map(|(checkpoint, _)| checkpoint);
+        let mut written = self.commit(newest, &keeps);
+        let kept = written.as_ref().map(drop).map_err(StoreError::from_write);
+        if written.is_err() && newest.is_some() && !keeps.is_empty() {
+            // The ledger must not fail for what others want to remember.
+            written = self.commit(newest, &[]);
+        }
+        for (_, reply) in keeps {
+            // Nobody waits for an answer that cannot be delivered.
+            drop(reply.send(match &kept {
+                Ok(()) => Ok(()),
+                Err(StoreError::Full(why)) => Err(StoreError::Full(why.clone())),
+                Err(why) => Err(StoreError::Write(why.to_string())),
+            }));
+        }
+        match written {
             Ok(()) => {
-                self.late.clear();
-                self.latches = Some(newest.latches.clone());
-                self.slots = Some(newest.slots.clone());
+                if let Some(newest) = newest {
+                    self.late.clear();
+                    self.latches = Some(newest.latches.clone());
+                    self.slots = Some(newest.slots.clone());
+                }
                 for (checkpoint, reply) in saves {
                     drop(reply.send(Ok(checkpoint.seq)));
                 }
@@ -164,16 +202,23 @@ impl Thread {
         }
     }
 
-    fn commit(&mut self, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+    fn commit(
+        &mut self,
+        checkpoint: Option<&Checkpoint>,
+        keeps: &[(Vec<Keepsake>, Reply<()>)],
+    ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        rows::write_intervals(&transaction, self.late.iter())?;
-        rows::write_counters(&transaction, &checkpoint.counters)?;
-        if self.latches.as_ref() != Some(&checkpoint.latches) {
-            rows::write_latches(&transaction, &checkpoint.latches)?;
+        if let Some(checkpoint) = checkpoint {
+            rows::write_intervals(&transaction, self.late.iter())?;
+            rows::write_counters(&transaction, &checkpoint.counters)?;
+            if self.latches.as_ref() != Some(&checkpoint.latches) {
+                rows::write_latches(&transaction, &checkpoint.latches)?;
+            }
+            if self.slots.as_ref() != Some(&checkpoint.slots) {
+                rows::write_slots(&transaction, &checkpoint.slots)?;
+            }
         }
-        if self.slots.as_ref() != Some(&checkpoint.slots) {
-            rows::write_slots(&transaction, &checkpoint.slots)?;
-        }
+        rows::write_keepsakes(&transaction, keeps.iter().flat_map(|(keepsakes, _)| keepsakes))?;
         transaction.commit()
     }
 }

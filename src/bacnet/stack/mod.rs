@@ -20,6 +20,7 @@ use super::requester::{Outcome, Purpose, Requester};
 use super::segment::{Progress, Sending};
 use super::settings::Settings;
 use super::writes::{Ticket, Writes};
+use crate::durable::Keepsake;
 use crate::plant::Plant;
 use crate::point::Image;
 use crate::request::Write;
@@ -41,6 +42,9 @@ pub(in crate::bacnet) enum Effect {
     Broadcast(Bytes),
     /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
     Submit(Ticket, Peer, Vec<Write>),
+    /// Remember over a restart; it comes back with [`Stack::restore`].
+    #[allow(dead_code, reason = "what is first to remember something makes it")]
+    Keep(Keepsake),
     /// A call of the client has ended.
     Ended(u64, Outcome),
     /// Count input that could not be understood.
@@ -75,6 +79,13 @@ impl Stack {
             requester: Requester::default(),
             calls: Calls::default(),
         }
+    }
+
+    /// What an earlier life of the process remembered, before anything else: the part of the key before the first `/` says
+    /// whose it is.
+    pub(in crate::bacnet) fn restore(&mut self, key: &str, _value: &[u8]) {
+        // What this version does not know is left alone: a later one may.
+        tracing::debug!(key, "a keepsake of nobody");
     }
 
     /// Our I-Am, for the start.
