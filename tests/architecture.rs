@@ -22,6 +22,7 @@ const OUTSIDE: &[&str] = &["tokio", "net", "fs", "tracing", "axum", "rusqlite"];
 const PROTOCOLS: &[&str] = &["modbus", "bacnet", "mqtt", "rumqttc", "tokio_modbus", "Modbus", "Bacnet", "Mqtt"];
 const VENDORS: &[&str] = &[
     "tokio_modbus",
+    "tokio_serial",
     "rumqttc",
     "bacnet_types",
     "bacnet_encoding",
@@ -91,7 +92,7 @@ const RULES: &[Rule] = rules! {
 /// Where a vendor crate may be named.
 fn vendor_home(vendor: &str) -> &'static [&'static str] {
     match vendor {
-        "tokio_modbus" => &["modbus", "sim"],
+        "tokio_modbus" | "tokio_serial" => &["modbus", "sim"],
         "rumqttc" => &["mqtt", "sim"],
         "rusqlite" => &["store"],
         "axum" => &["web", "gateway"],

@@ -267,3 +267,46 @@ fn judge(plant: &Plant, request: &Request) -> Result<(), Refusal> {
 pub fn good(number: f64) -> Reading {
     Reading::number(number)
 }
+
+/// Certificates for tests.
+pub mod pki {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    };
+
+    use crate::modbus::tls::Pem;
+
+    /// Signs certificates.
+    pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+    impl Authority {
+        pub fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        }
+
+        pub fn pem(&self) -> Vec<u8> {
+            self.0.pem().into_bytes()
+        }
+
+        /// A certificate for 127.0.0.1 in this role, for server and client alike.
+        pub fn issue(&self, role: Option<&str>) -> Pem {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+            if let Some(role) = role {
+                let mut text = vec![0x0C, u8::try_from(role.len()).unwrap()];
+                text.extend_from_slice(role.as_bytes());
+                let name = [1, 3, 6, 1, 4, 1, 50316, 802, 1];
+                params.custom_extensions = vec![CustomExtension::from_oid_content(&name, text)];
+            }
+            let certificate = params.signed_by(&key, &self.0).unwrap();
+            Pem {
+                certificate: certificate.pem().into_bytes(),
+                key: key.serialize_pem().into_bytes(),
+                authorities: self.pem(),
+            }
+        }
+    }
+}

@@ -5,11 +5,13 @@ mod codec;
 mod face;
 mod field;
 mod role;
+mod serial;
 
 pub use codec::Words;
 pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, Table};
 pub use field::{Codec, Device, DevicePoint, Link, RegisterType, WordOrder};
 pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};
+pub use serial::{Parity, SerialLine};
 
 use std::time::Duration;
 
