@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
-use crate::plant::{Commandable, ObjectFace, ObjectKind, Plant, PointDef, Source};
+use crate::plant::{AlarmFace, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, Source};
 use crate::point::{Image, Kind, PointId, PointKey, PriorityArray, Reading, Sample, Slot, Value};
 use crate::ports::{Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request, Verdict};
@@ -92,7 +92,13 @@ pub(crate) fn plant(extra: u32) -> Plant {
             description: String::new(),
             unit,
             cov_increment,
-            alarm: point == ALARM,
+            alarm: (point == ALARM).then_some(AlarmFace {
+                class: 1,
+                condition: Condition::State(true),
+                delay: Duration::ZERO,
+                delay_normal: Duration::ZERO,
+                event: false,
+            }),
         });
     };
     face(PERCENT, ObjectKind::AnalogValue, 1, Unit::Percent, 1.0);

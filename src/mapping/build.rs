@@ -26,6 +26,8 @@ pub struct Builder {
     pub(super) registers: BTreeMap<Table, BTreeMap<u32, (u32, Place)>>,
     pub(super) objects: BTreeMap<(ObjectKind, u32), Place>,
     services: BTreeMap<(u8, u32), Place>,
+    /// Notification classes that alarms name, and where.
+    pub(super) alarm_classes: Vec<(u32, Place)>,
     pub(super) object_names: BTreeMap<String, Place>,
 }
 
@@ -75,6 +77,7 @@ impl Builder {
             registers: BTreeMap::new(),
             objects: BTreeMap::new(),
             services: BTreeMap::new(),
+            alarm_classes: Vec::new(),
             object_names: BTreeMap::new(),
         }
     }
@@ -106,6 +109,7 @@ impl Builder {
         for service in &site.services {
             self.service(service, Layout::default());
         }
+        self.classes_exist();
         self.own_points();
     }
 
@@ -285,7 +289,9 @@ impl Builder {
         };
         let instance = number;
         let object = match (written.kind, point.flatten()) {
-            (ServiceKind::NotificationClass, _) => ServiceObject::NotificationClass { instance, name },
+            (ServiceKind::NotificationClass, _) => {
+                ServiceObject::NotificationClass { instance, name, defaults: written.class.defaults() }
+            }
             (ServiceKind::TrendLog, Some(point)) => ServiceObject::TrendLog { instance, point, name },
             (ServiceKind::LoadControl, Some(point)) => {
                 self.sheddable(point, written);

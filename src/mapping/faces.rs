@@ -1,6 +1,7 @@
 //! Addresses as written, served or polled: where a value stands and how. Base, order and unit are explicit, in the file's
 //! head or at the address.
 
+use super::alarm::AlarmWritten;
 use super::written::FileDefaults;
 use crate::plant::{Codec, ObjectKind, Offline, RegisterType, Table as DataTable, WordOrder};
 use crate::point::Kind;
@@ -36,7 +37,7 @@ pub struct BacnetWritten {
     pub unit: Option<At<Unit>>,
     pub cov_increment: Option<At<f64>>,
     pub object_name: Option<At<String>>,
-    pub alarm: bool,
+    pub alarm: Option<At<AlarmWritten>>,
 }
 
 const TABLES: [(DataTable, &str); 4] = [
@@ -304,7 +305,7 @@ impl BacnetWritten {
     fn read(t: &mut Table<'_>, unit: Option<At<Unit>>, f: &mut Findings) -> Option<Self> {
         let cov_increment = t.opt("cov_increment", f);
         let object_name = t.opt("object_name", f);
-        let alarm = t.opt("alarm", f).is_some_and(|at| at.value);
+        let alarm = AlarmWritten::read(t, f);
         let object: At<Object> = t.opt("bacnet", f)?;
         let Object(kind, instance) = object.value;
         Some(Self { kind, instance, place: object.place, unit, cov_increment, object_name, alarm })

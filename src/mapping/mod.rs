@@ -4,6 +4,7 @@
 //! A site's mapping names templates (`use`), which are laid out once per zone, and device profiles, once per device.
 //! Files that the site does not have are taken from those that are built in.
 
+mod alarm;
 mod build;
 mod builtin;
 mod device;

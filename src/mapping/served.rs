@@ -131,9 +131,6 @@ impl Builder {
             let message = format!("`{label}` is not written, and {} is", a(written.kind.as_str()));
             self.f.error("kind-does-not-fit", place, message, "take an input or a value object");
         }
-        if written.alarm && def.kind != Kind::Bool {
-            self.f.error("kind-does-not-fit", place, "only yes or no can be an alarm", "leave out `alarm`");
-        }
         let shown = |shown| def.unit.convert(def.deadband, shown);
         let increment = self.unit_fits(written.unit.as_ref(), def, label, shown).unwrap_or_default();
         if let Some(at) = written.cov_increment.as_ref().filter(|at| at.value < 0.0) {
@@ -153,15 +150,18 @@ impl Builder {
             None => (def.key.to_string(), place),
         };
         self.object_name(&name, at);
+        let unit = written.unit.as_ref().map_or(def.unit, |at| at.value);
+        let range = def.range.and_then(|(low, high)| def.unit.convert(low, unit).zip(def.unit.convert(high, unit)));
+        let alarm = self.alarm(written, def, layout, range, label);
         self.plant.bacnet.push(ObjectFace {
             point: def.id,
             kind: written.kind,
             instance,
             name,
             description: def.description.clone(),
-            unit: written.unit.as_ref().map_or(def.unit, |at| at.value),
+            unit,
             cov_increment: written.cov_increment.as_ref().map_or(increment, |at| at.value),
-            alarm: written.alarm,
+            alarm,
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Faces: how outward adapters show a point.
 
-use super::Codec;
+use super::{AlarmFace, ClassDefaults, Codec};
 use crate::point::{PointId, PointKey};
 use crate::units::Unit;
 
@@ -144,8 +144,8 @@ pub struct ObjectFace {
     pub unit: Unit,
     /// COV_Increment, in that unit.
     pub cov_increment: f64,
-    /// It shows an alarm: active is abnormal.
-    pub alarm: bool,
+    /// It reports events by itself.
+    pub alarm: Option<AlarmFace>,
 }
 
 /// A BACnet object that is a service over points.
@@ -166,6 +166,8 @@ pub enum ServiceObject {
         instance: u32,
         /// Object_Name.
         name: PointKey,
+        /// What it is before a client writes to it.
+        defaults: ClassDefaults,
     },
     /// load-control, 28: electrical shed of a zone.
     LoadControl {

@@ -1,12 +1,14 @@
 //! The compiled plant: everything the mapping says, with all names resolved. Plain data, made by `mapping::compile`,
 //! read by everybody else. There are no strings left to look up.
 
+mod alarm;
 mod codec;
 mod face;
 mod field;
 mod role;
 mod serial;
 
+pub use alarm::{AlarmFace, ClassDefaults, Condition};
 pub use codec::Words;
 pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, Table};
 pub use field::{Codec, Device, DevicePoint, Link, RegisterType, WordOrder};

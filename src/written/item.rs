@@ -60,6 +60,11 @@ impl<'a> Item<'a> {
         self.value.is_array()
     }
 
+    /// Whether it is a table.
+    pub fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     /// The members of a list; none when it is not a list.
     pub fn items(&self) -> Vec<Item<'a>> {
         let list = |list: &'a DeArray<'a>| {

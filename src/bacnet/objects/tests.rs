@@ -115,6 +115,7 @@ fn the_device_lists_itself_its_port_and_every_face_and_nothing_else() {
     bench.plant.bacnet_services.push(crate::plant::ServiceObject::NotificationClass {
         instance: 1,
         name: crate::point::PointKey::new("nc").unwrap(),
+        defaults: crate::plant::ClassDefaults::default(),
     });
     let list = bench.get(ObjectType::DEVICE, 47001, P::OBJECT_LIST, None).unwrap();
     assert_eq!(list.len(), 2 + bench.plant.bacnet.len());

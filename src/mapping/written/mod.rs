@@ -12,6 +12,7 @@ pub use point::{
 
 use std::time::Duration;
 
+use super::alarm::ClassWritten;
 use super::faces::base;
 use crate::plant::WordOrder;
 use crate::written::{At, Document, Findings, Table};
@@ -171,7 +172,12 @@ fn services(top: &mut Table<'_>, f: &mut Findings) -> Vec<ServiceWritten> {
             let instance = t.need("instance", "the object's instance", f);
             let name = t.need("name", "the object's name", f);
             let point = (kind != ServiceKind::NotificationClass).then(|| t.need("point", "a point's key", f)).flatten();
-            all.push(ServiceWritten { kind, instance, name, point });
+            let class = if kind == ServiceKind::NotificationClass {
+                ClassWritten::read(&mut t, f)
+            } else {
+                ClassWritten::default()
+            };
+            all.push(ServiceWritten { kind, instance, name, point, class });
             t.finish(f);
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{FileDefaults, Owner};
+use crate::mapping::alarm::ClassWritten;
 use crate::mapping::faces::FaceWritten;
 use crate::point::Kind;
 use crate::units::{Energy, Unit};
@@ -83,6 +84,7 @@ pub struct ServiceWritten {
     pub instance: Option<At<u32>>,
     pub name: Option<At<String>>,
     pub point: Option<At<String>>,
+    pub class: ClassWritten,
 }
 
 /// What a worked example should give.
