@@ -1,7 +1,9 @@
 //! Tasks by name: which of them ended, and how; and an end in bounded time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// Running tasks.
@@ -31,6 +33,13 @@ impl Tasks {
         });
     }
 
+    /// Start one on a thread of its own with a runtime of its own: a server whose answers others time. A wake-up there
+    /// costs half of what it costs among several workers, and no other task stands before it. Its sockets must be
+    /// registered when it runs, not before.
+    pub fn spawn_apart(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, apart(name, task));
+    }
+
     /// The next that ends; never, when there is none.
     pub async fn ended(&mut self) -> TaskEnded {
         match self.set.join_next().await {
@@ -48,6 +57,39 @@ impl Tasks {
             self.set.shutdown().await;
         }
         drained
+    }
+}
+
+/// Run it elsewhere, wait here. When this future is dropped, the other is too.
+async fn apart(name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    let (alive, dropped) = oneshot::channel::<()>();
+    let (done, result) = oneshot::channel();
+    let body = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ended = runtime.map(|runtime| {
+            catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = task => {}
+                        _ = dropped => {}
+                    }
+                });
+            }))
+        });
+        // Nobody listens when the other side is gone.
+        let _ = done.send(ended);
+    };
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    let ended = match started {
+        Ok(_) => result.await,
+        Err(error) => return tracing::error!(%error, name, "no thread can be started"),
+    };
+    drop(alive);
+    match ended {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(panic))) => resume_unwind(panic),
+        Ok(Err(error)) => tracing::error!(%error, name, "no runtime can be made"),
+        Err(_) => tracing::error!(name, "its thread is gone"),
     }
 }
 
@@ -70,5 +112,28 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.spawn("broken", async { panic!("for the test") });
         assert!(matches!(tasks.ended().await, TaskEnded::Broken(_)));
+    }
+
+    #[tokio::test]
+    async fn what_runs_apart_ends_panics_and_is_broken_off_like_the_rest() {
+        let mut tasks = Tasks::default();
+        let (tell, told) = oneshot::channel();
+        tasks.spawn_apart("own thread", async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = tell.send(std::thread::current().name().map(str::to_owned));
+        });
+        assert_eq!(tasks.ended().await.to_string(), "own thread ended");
+        assert_eq!(told.await.unwrap().as_deref(), Some("own thread"));
+
+        tasks.spawn_apart("broken", async { panic!("for the test") });
+        assert!(matches!(tasks.ended().await, TaskEnded::Broken(_)));
+
+        let (held, dropped) = oneshot::channel::<()>();
+        tasks.spawn_apart("stuck", async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        assert!(!tasks.drain(Duration::from_millis(10)).await);
+        assert!(dropped.await.is_err(), "the thread drops what it ran");
     }
 }

@@ -228,7 +228,7 @@ impl Gateway {
 
         let mut adapters = Tasks::default();
         let serving = modbus_server.run(ports.clone());
-        adapters.spawn("the Modbus server", async move {
+        adapters.spawn_apart("Modbus server", async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the Modbus server ended");
             }
