@@ -65,7 +65,9 @@ async fn site() -> Site {
     tokio::spawn(broker.run(parts.clone()));
     let meter = MeterSim::new("demo", "hall-meter", link.clone()).bind(any).await.unwrap();
     let mut plant = compile("demo.toml", &BuiltinFiles).plant.unwrap();
-    let Link::ModbusTcp { host, port, .. } = &mut plant.devices[0].link;
+    let Link::ModbusTcp { host, port, .. } = &mut plant.devices[0].link else {
+        panic!("the demo's meter is polled over Modbus")
+    };
     (*host, *port) = ("127.0.0.1".to_owned(), meter.local_addr().unwrap().port());
     tokio::spawn(meter.run(Arc::clone(&time), parts.clone()));
     for name in ["rack-a", "rack-b"] {

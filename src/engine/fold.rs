@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plant::{HeaterRole, Plant, Source};
+use crate::plant::{Cov, HeaterRole, Plant, PropertyPlace, Source};
 use crate::point::{Doubt, Fault, Image, PointId, Reading, Sample, Update};
 use crate::time::Now;
 
@@ -52,7 +52,12 @@ impl Ages {
         for device in &plant.devices {
             let meter = plant.meters.iter().find(|meter| meter.device == device.id);
             let age = meter.map_or_else(|| device.poll * 3, |meter| meter.max_age).max(device.poll * 2);
-            ages.extend(device.points.iter().map(|read| (read.point, age.mul_f64(liveness))));
+            // What is subscribed is read at every third poll only; two more may fail.
+            let subscribed = |place: &PropertyPlace| place.cov != Cov::No;
+            ages.extend(device.points.iter().map(|read| {
+                let age = if read.property().is_some_and(subscribed) { age.max(device.poll * 5) } else { age };
+                (read.point, age.mul_f64(liveness))
+            }));
         }
         Self(ages)
     }

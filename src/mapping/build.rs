@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::Profiles;
 use super::faces::table_word;
+use super::target::TargetKey;
 use super::written::{ServiceKind, ServiceWritten, SiteFile, TemplateFile, ZoneWritten};
 use crate::plant::{HeaterId, ObjectKind, Plant, PointDef, ServiceObject, SiteRole, Source, Table, ZoneId};
 use crate::point::{Kind, PointId, PointKey};
@@ -29,6 +30,7 @@ pub struct Builder {
     /// Notification classes that alarms name, and where.
     pub(super) alarm_classes: Vec<(u32, Place)>,
     pub(super) object_names: BTreeMap<String, Place>,
+    pub(super) targets: BTreeMap<TargetKey, Place>,
 }
 
 /// What a point is laid out for.
@@ -79,6 +81,7 @@ impl Builder {
             services: BTreeMap::new(),
             alarm_classes: Vec::new(),
             object_names: BTreeMap::new(),
+            targets: BTreeMap::new(),
         }
     }
 

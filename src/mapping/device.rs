@@ -18,11 +18,19 @@ const MOST_REGISTERS: u16 = 125;
 /// A shorter hole is cheaper to read than a second request.
 const GAP: u16 = 8;
 
+/// A Modbus device answers within a second, or a network is broken.
+const MODBUS_TIMEOUT: Timeout = Timeout::millis(1000);
+
+/// APDU_Timeout as devices are delivered (ASHRAE 135, 12.11.28: 3,000 ms where nothing else is said): behind a router to a
+/// serial network an answer takes that long.
+const BACNET_TIMEOUT: Timeout = Timeout::millis(3000);
+
 impl Builder {
     /// All devices, still without what is read from them.
     pub fn devices(&mut self, written: &[DeviceWritten], profiles: &Profiles) {
         for device in written {
-            let link = self.link(device);
+            let link = self.link(device).unwrap_or(Link::ModbusTcp { host: String::new(), port: 0, unit: 0 });
+            let bacnet = matches!(link, Link::Bacnet { .. });
             let Some(name) = self.owner(device.name.as_ref()) else { continue };
             let profile = profile_of(device, profiles);
             let poll = device.poll.as_ref().map(|at| at.value).or_else(|| profile?.poll);
@@ -30,7 +38,8 @@ impl Builder {
             if let Some(at) = device.poll.as_ref().filter(|_| poll < Duration::from_millis(50)) {
                 self.f.error("out-of-range", &at.place, "no device is polled that fast", "50ms or more");
             }
-            let timeout = device.timeout.as_ref().map_or(Some(Timeout::millis(1000)), |at| Timeout::new(at.value));
+            let usual = if bacnet { BACNET_TIMEOUT } else { MODBUS_TIMEOUT };
+            let timeout = device.timeout.as_ref().map_or(Some(usual), |at| Timeout::new(at.value));
             if let (None, Some(at)) = (timeout, &device.timeout) {
                 self.f.error("out-of-range", &at.place, "a time-out cannot be that long or short", "1ms to 10m");
             }
@@ -43,45 +52,16 @@ impl Builder {
             self.plant.devices.push(Device {
                 id,
                 name,
-                link: link.unwrap_or(Link::ModbusTcp { host: String::new(), port: 0, unit: 0 }),
+                link,
                 poll,
-                timeout: timeout.unwrap_or(Timeout::millis(1000)),
+                timeout: timeout.unwrap_or(usual),
                 max_registers: max_registers.map_or(MOST_REGISTERS, |at| at.value),
                 max_gap: max_gap.map_or(GAP, |at| at.value),
                 points: Vec::new(),
+                writes: Vec::new(),
                 link_point: PointId(0),
             });
         }
-    }
-
-    fn link(&mut self, device: &DeviceWritten) -> Option<Link> {
-        let At { value: text, place } = device.link.as_ref()?;
-        let help = "write it like \"modbus-tcp://10.20.0.31:502\"";
-        let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
-        match scheme {
-            "modbus-tcp" => {}
-            "modbus-rtu" | "bacnet" | "mqtt" => {
-                let message = format!("{scheme}:// links are not supported by this version");
-                self.f.error("not-supported", place, message, "reach it over modbus-tcp://");
-                return None;
-            }
-            _ => {
-                self.f.error("bad-link", place, format!("`{text}` is no link"), help);
-                return None;
-            }
-        }
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') => (host, port.parse::<u16>().ok().filter(|port| *port > 0)),
-            _ => (rest, Some(502)),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let odd = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '@' | '#');
-        let Some(port) = port.filter(|_| !host.is_empty() && !host.contains(odd)) else {
-            self.f.error("bad-link", place, format!("`{text}` has no host and port"), help);
-            return None;
-        };
-        // Without a unit identifier the missing key was reported.
-        Some(Link::ModbusTcp { host: host.to_owned(), port, unit: device.unit_id.as_ref().map_or(0, |at| at.value) })
     }
 
     /// A device as another part of a file names it.
@@ -147,13 +127,12 @@ impl Builder {
 
     /// Let a device feed a point.
     pub fn polled(&mut self, written: &PointWritten, id: PointId, device: Option<DeviceId>) {
-        let SourceWritten::Device { at: Some(face), .. } = &written.source.value else { return };
-        let (Some(modbus), Some(def)) = (&face.modbus, self.plant.point(id).cloned()) else { return };
+        let SourceWritten::Device { at: Some(field), .. } = &written.source.value else { return };
+        let (Some(device), Some(def)) = (device, self.plant.point(id).cloned()) else { return };
         let label = written.name.as_ref().map_or("", |at| at.value.as_str());
-        let Some(codec) = self.codec(modbus, &def, label) else { return };
-        let device = device.and_then(|device| self.plant.devices.get_mut(usize::from(device.0)));
-        if let Some(device) = device {
-            device.points.push(DevicePoint { point: id, table: modbus.table, address: modbus.address.value, codec });
+        let Some(place) = self.field_place(field, device, &def, label) else { return };
+        if let Some(device) = self.plant.devices.get_mut(usize::from(device.0)) {
+            device.points.push(DevicePoint { point: id, place });
         }
     }
 
@@ -224,7 +203,9 @@ impl Builder {
         }
         // Heat meters refresh their values every 4 to 64 s, whatever the polling.
         let poll = self.plant.device(device).map_or(Duration::ZERO, |device| device.poll);
-        let age = poll.saturating_mul(3).max(Duration::from_secs(60));
+        // What is subscribed is read at every third poll only.
+        let bacnet = self.plant.device(device).is_some_and(|device| matches!(device.link, Link::Bacnet { .. }));
+        let age = poll.saturating_mul(if bacnet { 5 } else { 3 }).max(Duration::from_secs(60));
         meter.max_age = source.max_age.as_ref().map_or(age, |at| at.value);
         if let Some(at) = source.max_age.as_ref().filter(|at| at.value <= poll) {
             self.f.error("out-of-range", &at.place, "older than that it is at every poll", "at least three polls");

@@ -1,7 +1,7 @@
 //! Worked examples of a profile: raw registers and what they mean, evaluated.
 
 use super::faces::in_unit;
-use super::written::{ExampleWritten, Expected, PointWritten, ProfileFile, SourceWritten};
+use super::written::{ExampleWritten, Expected, FieldWritten, PointWritten, ProfileFile, SourceWritten};
 use crate::plant::{Codec, MeterRole, WordOrder};
 use crate::point::{Fault, Kind, Value};
 use crate::units::Unit;
@@ -24,6 +24,12 @@ fn evaluate(example: &ExampleWritten, profile: &ProfileFile, f: &mut Findings) -
         return None;
     };
     let (raw, expected) = (example.raw.as_ref()?, example.value.as_ref()?);
+    if let SourceWritten::Device { at: Some(field), .. } = &point.source.value
+        && matches!(**field, FieldWritten::Property(_))
+    {
+        f.error("example-fails", &name.place, format!("`{}` has no registers", name.value), "leave the example out");
+        return None;
+    }
     let kind = kind_of(point);
     let codec = codec_of(point)?;
     let found = codec.decode(&raw.value, kind);
@@ -44,8 +50,8 @@ fn kind_of(point: &PointWritten) -> Kind {
 }
 
 fn codec_of(point: &PointWritten) -> Option<Codec> {
-    let SourceWritten::Device { at: Some(face), .. } = &point.source.value else { return None };
-    let modbus = face.modbus.as_ref()?;
+    let SourceWritten::Device { at: Some(field), .. } = &point.source.value else { return None };
+    let FieldWritten::Register(modbus) = &**field else { return None };
     let unit = point.unit.written().map_or(Unit::None, |at| at.value);
     let written = modbus.unit.as_ref().map_or(unit, |at| at.value);
     in_unit(modbus.codec.as_ref()?, written, unit)

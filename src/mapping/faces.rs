@@ -98,29 +98,23 @@ impl FaceWritten {
             modbus
         });
         let bacnet = BacnetWritten::read(&mut t, unit, f);
-        let nothing =
-            modbus.is_none() && bacnet.is_none() && !TABLES.iter().any(|row| t.has(row.1)) && !t.has("bacnet");
+        let nothing = modbus.is_none() && bacnet.is_none() && !ModbusWritten::is_in(&mut t) && !t.has("bacnet");
         if nothing {
             t.missing("holding", "or input, coil, discrete, bacnet: where the BMS finds the point", f);
         }
         t.finish(f);
         Some(Self { modbus, bacnet })
     }
-
-    /// The rest of `source = { device = ..., ... }`.
-    pub fn read_polled(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
-        let unit = t.opt("unit", f);
-        let nothing = !TABLES.iter().any(|row| t.has(row.1));
-        if nothing {
-            t.missing("input", "or holding, coil, discrete: where the device has the value", f);
-        }
-        let modbus = ModbusWritten { unit, ..ModbusWritten::read(t, file, f)? };
-        Some(Self { modbus: Some(modbus), bacnet: None })
-    }
 }
 
 impl ModbusWritten {
-    fn read(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
+    /// Whether one of its tables is a key here.
+    pub fn is_in(t: &mut Table<'_>) -> bool {
+        // Each key is asked for, so that none of them counts as unknown.
+        TABLES.iter().fold(false, |found, row| t.has(row.1) | found)
+    }
+
+    pub fn read(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
         let mut found = None;
         for (table, key) in TABLES {
             if let Some(number) = t.opt::<u32>(key, f) {
@@ -187,17 +181,58 @@ struct NumberWritten {
     has_kind: bool,
     order: Option<At<WordOrder>>,
     has_order: bool,
-    scale: Option<At<f64>>,
-    offset: Option<At<f64>>,
-    two_point: Option<At<Line>>,
+    scaling: ScalingWritten,
     sentinels: Option<At<Vec<At<u64>>>>,
 }
 
-/// A line through two points, as scale and offset.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    scale: f64,
-    offset: f64,
+/// A line from raw to value, as scale and offset.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Line {
+    pub scale: f64,
+    pub offset: f64,
+}
+
+/// A line, as written: scale and offset, or two points.
+#[derive(Debug)]
+pub struct ScalingWritten {
+    scale: Option<At<f64>>,
+    offset: Option<At<f64>>,
+    two_point: Option<At<Line>>,
+}
+
+impl ScalingWritten {
+    pub fn read(t: &mut Table<'_>, f: &mut Findings) -> Self {
+        Self { scale: t.opt("scale", f), offset: t.opt("offset", f), two_point: t.opt("two_point", f) }
+    }
+
+    fn places(&self) -> [Option<&Place>; 3] {
+        [
+            self.scale.as_ref().map(|at| &at.place),
+            self.offset.as_ref().map(|at| &at.place),
+            self.two_point.as_ref().map(|at| &at.place),
+        ]
+    }
+
+    /// The line; never one that makes every value the same.
+    pub fn line(&self, f: &mut Findings) -> Line {
+        let mut line = match (&self.two_point, &self.scale, &self.offset) {
+            (Some(line), None, None) => line.value,
+            (Some(line), ..) => {
+                let help = "two points say both: leave out `scale` and `offset`";
+                f.error("two-scalings", &line.place, "scaled twice", help);
+                line.value
+            }
+            (None, scale, offset) => Line {
+                scale: scale.as_ref().map_or(1.0, |at| at.value),
+                offset: offset.as_ref().map_or(0.0, |at| at.value),
+            },
+        };
+        if let Some(scale) = self.scale.as_ref().filter(|at| at.value == 0.0) {
+            f.error("out-of-range", &scale.place, "a scale of 0 makes every value 0", "leave it out for 1");
+            line.scale = 1.0;
+        }
+        line
+    }
 }
 
 impl NumberWritten {
@@ -207,9 +242,7 @@ impl NumberWritten {
             kind: t.word("type", RegisterType::TABLE, f),
             has_order: t.has("order"),
             order: t.word("order", WordOrder::TABLE, f),
-            scale: t.opt("scale", f),
-            offset: t.opt("offset", f),
-            two_point: t.opt("two_point", f),
+            scaling: ScalingWritten::read(t, f),
             sentinels: t.opt("sentinels", f),
         }
     }
@@ -218,12 +251,9 @@ impl NumberWritten {
         let places = [
             self.kind.as_ref().map(|at| &at.place),
             self.order.as_ref().map(|at| &at.place),
-            self.scale.as_ref().map(|at| &at.place),
-            self.offset.as_ref().map(|at| &at.place),
-            self.two_point.as_ref().map(|at| &at.place),
             self.sentinels.as_ref().map(|at| &at.place),
         ];
-        for place in places.into_iter().flatten() {
+        for place in places.into_iter().chain(self.scaling.places()).flatten() {
             f.error("bit-has-no-number", place, "a bit has no type, order, scaling or sentinel", "leave it out");
         }
     }
@@ -255,22 +285,7 @@ impl NumberWritten {
             let message = format!("this {} ends beyond the last register", kind.as_str());
             f.error("out-of-range", at, message, "the last protocol address is 65535");
         }
-        let mut line = match (self.two_point, &self.scale, &self.offset) {
-            (Some(line), None, None) => line.value,
-            (Some(line), ..) => {
-                let help = "two points say both: leave out `scale` and `offset`";
-                f.error("two-scalings", &line.place, "scaled twice", help);
-                line.value
-            }
-            (None, scale, offset) => Line {
-                scale: scale.as_ref().map_or(1.0, |at| at.value),
-                offset: offset.as_ref().map_or(0.0, |at| at.value),
-            },
-        };
-        if let Some(scale) = self.scale.filter(|at| at.value == 0.0) {
-            f.error("out-of-range", &scale.place, "a scale of 0 makes every value 0", "leave it out for 1");
-            line.scale = 1.0;
-        }
+        let line = self.scaling.line(f);
         let widest = u64::MAX >> (64 - 16 * u32::from(kind.width()));
         let sentinels = self.sentinels.map(|at| at.value).unwrap_or_default();
         for sentinel in sentinels.iter().filter(|s| s.value > widest) {

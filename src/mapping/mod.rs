@@ -10,8 +10,10 @@ mod builtin;
 mod device;
 mod example;
 mod faces;
+mod link;
 mod point;
 mod served;
+mod target;
 mod written;
 mod zone;
 

@@ -38,7 +38,10 @@ impl Builder {
         });
         let role = written.role.as_ref().and_then(|role| self.zone_role(role));
         let device = match &written.source.value {
-            SourceWritten::Device { device: Some(name), .. } => self.device_named(name),
+            SourceWritten::Device { device: Some(name), .. } => {
+                let filled = At { value: self.fill(&name.value, layout), place: name.place.clone() };
+                self.device_named(&filled)
+            }
             _ => None,
         };
         let def = self.define(written, key, role.map(Meaning::from), zone, device)?;
@@ -53,6 +56,7 @@ impl Builder {
         for face in &written.faces {
             self.face(face, id, layout, &name.value);
         }
+        self.targets(&written.targets, id, layout, &name.value);
         Some(id)
     }
 

@@ -86,7 +86,7 @@ impl Builder {
     }
 
     /// Every value that may be written must be one that the register can show.
-    fn range_fits(&mut self, codec: &Codec, def: &PointDef, place: &Place, label: &str) {
+    pub fn range_fits(&mut self, codec: &Codec, def: &PointDef, place: &Place, label: &str) {
         let ends = def.range.into_iter().flat_map(|(low, high)| [low, high]).chain(def.absent);
         for end in ends {
             let shown = Value::from_f64(def.kind, end).is_some_and(|value| codec.encode(value).is_ok());
@@ -97,7 +97,8 @@ impl Builder {
         }
     }
 
-    fn unit_fits<T>(
+    /// Make something of the unit that is shown; reported where that does not measure the same.
+    pub fn unit_fits<T>(
         &mut self,
         unit: Option<&At<Unit>>,
         def: &PointDef,

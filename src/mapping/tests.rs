@@ -365,7 +365,7 @@ fn the_example_site_shows_what_the_documents_say() {
     let plant = plant("example-site.toml");
     let def = plant.by_key("boiler-room/pressure").unwrap();
     let device = plant.devices.iter().find(|device| device.name == "boiler-room").unwrap();
-    let polled = |id: PointId| device.points.iter().find(|point| point.point == id).unwrap();
+    let polled = |id: PointId| device.points.iter().find(|point| point.point == id).unwrap().register().unwrap();
     let pressure = &polled(def.id).codec;
     for (raw, bar) in [(4000, 0.0), (12_000, 3.0), (20_000, 6.0)] {
         let value = pressure.decode(&[raw], Kind::Number).unwrap().as_f64();
@@ -435,4 +435,90 @@ proptest! {
             prop_assert!(!finding.help.is_empty() && !finding.message.is_empty());
         }
     }
+}
+
+#[test]
+fn a_bacnet_device_is_read_and_both_protocols_are_written() {
+    let site = r#"
+use = ["digital-boiler.toml"]
+address_base = 1
+[[device]]
+name = "ahu"
+link = "bacnet://device/1201"
+poll = "5s"
+[[device]]
+name = "chiller"
+link = "bacnet://10.0.0.5:50000/1202"
+timeout = "2s"
+[[device]]
+name = "plc"
+link = "modbus-tcp://10.0.0.9"
+unit_id = 1
+[[heater]]
+name = "rack-a"
+rated_power = "30 kW"
+idle = "25 %"
+efficiency = 0.95
+[[zone]]
+name = "hall"
+index = 0
+heaters = ["rack-a"]
+[[point]]
+name = "ahu/supply"
+unit = "degC"
+source = { device = "ahu", bacnet = "analog-input:3" }
+[[point]]
+name = "ahu/power"
+unit = "kW"
+source = { device = "ahu", bacnet = "130:7", property = 512, unit = "W", cov_increment = 50, scale = 10 }
+[[point]]
+name = "chiller/energy"
+kind = "energy"
+unit = "Wh"
+source = { device = "chiller", bacnet = "accumulator:1", unit = "kWh", cov = false }
+[[point]]
+name = "ahu/setpoint"
+unit = "degC"
+range = [15, 60]
+default = 40
+deadband = 0.5
+target = [
+    { device = "ahu", bacnet = "analog-value:7" },
+    { device = "plc", holding = 20, type = "f32", order = "CDAB", refresh = "20s", deadband = 0.1 },
+]
+"#;
+    let compiled = compile("site.toml", &One(site.to_owned()));
+    let plant = compiled.plant.unwrap_or_else(|| panic!("{}", shown(&compiled.findings)));
+    assert!(compiled.findings.is_empty(), "{}", shown(&compiled.findings));
+    let id = |key: &str| plant.by_key(key).unwrap().id;
+    let [ahu, chiller, plc] = &plant.devices[..] else { panic!() };
+    assert_eq!(ahu.link, Link::Bacnet { instance: 1201, address: None });
+    assert_eq!(chiller.link, Link::Bacnet { instance: 1202, address: Some(([10, 0, 0, 5], 50_000)) });
+    assert_eq!((ahu.timeout.get().as_secs(), chiller.timeout.get().as_secs()), (3, 2));
+    let object = |kind, instance| ObjectRef { kind, instance };
+    let place = |object, property, scale, cov| PropertyPlace { object, property, scale, offset: 0.0, cov };
+    let read = |point, place| DevicePoint { point, place: DevicePlace::Property(place) };
+    assert_eq!(
+        ahu.points,
+        [
+            read(id("ahu/supply"), place(object(0, 3), PRESENT_VALUE, 1.0, Cov::Own)),
+            read(id("ahu/power"), place(object(130, 7), 512, 0.01, Cov::Increment(50.0))),
+        ]
+    );
+    let energy = place(object(23, 1), PRESENT_VALUE, 1000.0, Cov::No);
+    assert_eq!(chiller.points, [read(id("chiller/energy"), energy)]);
+    let target = place(object(2, 7), PRESENT_VALUE, 1.0, Cov::Own);
+    assert_eq!(
+        ahu.writes,
+        [DeviceWrite {
+            point: id("ahu/setpoint"),
+            place: WritePlace::Property { place: target, priority: crate::point::Priority::new(14).unwrap() },
+            deadband: 0.5,
+            refresh: std::time::Duration::from_secs(60),
+        }]
+    );
+    let codec = Codec { order: WordOrder::Cdab, ..Codec::plain(RegisterType::F32) };
+    let holding = RegisterPlace { table: Table::Holding, address: 19, codec };
+    assert_eq!(plc.writes[0].place, WritePlace::Register(holding));
+    assert_eq!((plc.writes[0].deadband, plc.writes[0].refresh.as_secs()), (0.1, 20));
 }

@@ -8,7 +8,7 @@ use super::register::Limits;
 use super::sum::Sum;
 use super::total::{Source, Total};
 use crate::durable::{SavedCounter, SavedInterval};
-use crate::plant::{Heater, HeaterRole, Meter, MeterRole, Plant, RegisterType, ZoneRole};
+use crate::plant::{DevicePlace, Heater, HeaterRole, Meter, MeterRole, ObjectClass, Plant, RegisterType, ZoneRole};
 use crate::point::{Image, PointId, Reading};
 use crate::time::Now;
 use crate::units::Energy;
@@ -172,10 +172,12 @@ fn to_base(plant: &Plant, point: PointId) -> f64 {
 /// The smallest step of a meter's register, Wh; 1 kWh where the type does not tell.
 fn resolution(plant: &Plant, meter: &Meter, counter: PointId) -> f64 {
     let Some(device) = plant.device(meter.device) else { return 1000.0 };
-    match device.points.iter().find(|point| point.point == counter) {
-        Some(point) if !matches!(point.codec.kind, RegisterType::F32 | RegisterType::F64) => {
-            (point.codec.scale * to_base(plant, counter)).abs().max(1.0)
+    let scale = match device.points.iter().find(|point| point.point == counter).map(|point| &point.place) {
+        Some(DevicePlace::Register(place)) if !matches!(place.codec.kind, RegisterType::F32 | RegisterType::F64) => {
+            place.codec.scale
         }
-        _ => 1000.0,
-    }
+        Some(DevicePlace::Property(place)) if place.object.class() == ObjectClass::Count => place.scale,
+        _ => return 1000.0,
+    };
+    (scale * to_base(plant, counter)).abs().max(1.0)
 }

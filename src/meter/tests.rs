@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::{Ledger, LedgerEvent};
 use crate::durable::SavedCounter;
 use crate::plant::{
-    BmsLossPolicy, Codec, Device, DeviceId, DevicePoint, Heater, HeaterId, HeaterRole, Link, Meter, MeterId, MeterRole,
-    Plant, PointDef, RegisterType, Roles, Source, Table, TemperatureLimit, WordOrder, Zone, ZoneId, ZoneRole,
+    BmsLossPolicy, Codec, Device, DeviceId, DevicePlace, DevicePoint, Heater, HeaterId, HeaterRole, Link, Meter,
+    MeterId, MeterRole, Plant, PointDef, RegisterPlace, RegisterType, Roles, Source, Table, TemperatureLimit, Zone,
+    ZoneId, ZoneRole,
 };
 use crate::point::{Doubt, Fault, Image, Kind, PointId, PointKey, Reading, Sample, Value};
 use crate::time::{Mono, Now, Timeout, Utc};
@@ -125,16 +126,13 @@ fn plant() -> Plant {
             max_gap: 0,
             points: vec![DevicePoint {
                 point: METER,
-                table: Table::Input,
-                address: 0,
-                codec: Codec {
-                    kind: RegisterType::U32,
-                    order: WordOrder::Abcd,
-                    scale: 1.0,
-                    offset: 0.0,
-                    sentinels: Vec::new(),
-                },
+                place: DevicePlace::Register(RegisterPlace {
+                    table: Table::Input,
+                    address: 0,
+                    codec: Codec::plain(RegisterType::U32),
+                }),
             }],
+            writes: Vec::new(),
             link_point: PointId(0),
         }],
         ..Plant::default()

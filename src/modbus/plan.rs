@@ -1,6 +1,6 @@
 //! The read plan of a polled device: which requests read all of its values, as few as its limits allow. Pure.
 
-use crate::plant::{Device, DevicePoint, Table};
+use crate::plant::{Device, RegisterPlace, Table};
 
 /// Most bits in one read (Application Protocol V1.1b3, 6.1).
 const MOST_BITS: u32 = 2000;
@@ -26,7 +26,9 @@ pub struct Read {
 /// Of bits as many are read at once as fit into `max_registers` registers; `max_gap` counts addresses of either kind. A
 /// value wider than `max_registers` gets a read of its own width.
 pub fn plan(device: &Device) -> Vec<Read> {
-    let mut values: Vec<(usize, &DevicePoint)> = device.points.iter().enumerate().collect();
+    let registers = device.points.iter().enumerate();
+    let mut values: Vec<(usize, &RegisterPlace)> =
+        registers.filter_map(|(index, point)| Some((index, point.register()?))).collect();
     values.sort_by_key(|(index, value)| (value.table, value.address, end(value), *index));
     let mut reads: Vec<Read> = Vec::new();
     for (index, value) in values {
@@ -48,7 +50,7 @@ pub fn plan(device: &Device) -> Vec<Read> {
 }
 
 /// How many registers, or one bit, a value takes.
-pub(super) const fn width(value: &DevicePoint) -> u16 {
+pub(super) const fn width(value: &RegisterPlace) -> u16 {
     match value.table {
         Table::Coil | Table::Discrete => 1,
         Table::Input | Table::Holding => value.codec.kind.width(),
@@ -56,7 +58,7 @@ pub(super) const fn width(value: &DevicePoint) -> u16 {
 }
 
 /// The first address after a value.
-const fn end(value: &DevicePoint) -> u32 {
+const fn end(value: &RegisterPlace) -> u32 {
     value.address as u32 + width(value) as u32
 }
 
@@ -153,12 +155,12 @@ mod tests {
             for read in &reads {
                 prop_assert!(read.count <= max_registers);
                 for index in &read.points {
-                    let value = &device.points[*index];
+                    let value = device.points[*index].register().unwrap();
                     prop_assert!(value.address >= read.address);
                     prop_assert!(value.address + width(value) <= read.address + read.count);
                 }
             }
-            let mut spans: Vec<_> = device.points.iter().map(|v| (u32::from(v.address), end(v))).collect();
+            let mut spans: Vec<_> = device.points.iter().map(|v| v.register().unwrap()).map(|v| (u32::from(v.address), end(v))).collect();
             spans.sort_unstable();
             prop_assert_eq!(reads.len(), fewest(&spans, max_registers.into(), max_gap.into()));
         }

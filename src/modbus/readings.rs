@@ -19,10 +19,11 @@ pub(super) fn readings(plant: &Plant, device: &Device, read: &Read, content: &Co
     let of = |index: &usize| {
         let point = device.points.get(*index)?;
         let def = plant.point(point.point)?;
-        let offset = usize::from(point.address.checked_sub(read.address)?);
+        let place = point.register()?;
+        let offset = usize::from(place.address.checked_sub(read.address)?);
         let value = match content {
-            Content::Registers(words) => match words.get(offset..offset + usize::from(width(point))) {
-                Some(words) => point.codec.decode(words, def.kind),
+            Content::Registers(words) => match words.get(offset..offset + usize::from(width(place))) {
+                Some(words) => place.codec.decode(words, def.kind),
                 None => Err(Fault::Malformed),
             },
             Content::Bits(bits) => bits
@@ -70,14 +71,15 @@ mod tests {
     use crate::modbus::plan::plan;
     use crate::modbus::testing::{good, polled};
     use crate::plant::RegisterType::{F32, S16, U16};
-    use crate::plant::Table;
+    use crate::plant::{DevicePlace, Table};
     use crate::point::Kind;
 
     #[test]
     fn every_way_a_register_can_be_no_value() {
         let values = [F32, U16, S16, U16, U16].iter().zip([0, 2, 3, 4, 5]).map(|(kind, at)| (Table::Input, at, *kind));
         let mut plant = polled(1, &values.collect::<Vec<_>>());
-        plant.devices[0].points[1].codec.sentinels = vec![0xFFFF];
+        let DevicePlace::Register(place) = &mut plant.devices[0].points[1].place else { panic!() };
+        place.codec.sentinels = vec![0xFFFF];
         plant.points[2].range = Some((0.0, 90.0));
         plant.points[3].absent = Some(500.0);
         plant.points[4].kind = Kind::Bool;

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::decision::Desired;
 use crate::gateway::clock::SystemClock;
 use crate::plant::{
-    Codec, Commandable, Device, DeviceId, DevicePoint, Link, Offline, Plant, PointDef, RegisterFace, RegisterType,
-    Source, Table,
+    Codec, Commandable, Device, DeviceId, DevicePlace, DevicePoint, Link, Offline, Plant, PointDef, RegisterFace,
+    RegisterPlace, RegisterType, Source, Table,
 };
 use crate::point::{Image, Kind, PointId, PointKey, Reading, Value};
 use crate::ports::{Batch, Keepsakes, Ports, Requests, Submission};
@@ -154,9 +154,11 @@ pub fn add_device(
         .zip(&ids)
         .map(|((table, address, kind), point)| DevicePoint {
             point: *point,
-            table: *table,
-            address: *address,
-            codec: Codec::plain(*kind),
+            place: DevicePlace::Register(RegisterPlace {
+                table: *table,
+                address: *address,
+                codec: Codec::plain(*kind),
+            }),
         })
         .collect();
     plant.devices.push(Device {
@@ -168,6 +170,7 @@ pub fn add_device(
         max_registers: 125,
         max_gap: 8,
         points,
+        writes: Vec::new(),
         link_point: ids[reads.len()],
     });
     ids

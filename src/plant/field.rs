@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{DeviceId, Table};
-use crate::point::PointId;
+use super::{DeviceId, PropertyPlace, Table};
+use crate::point::{PointId, Priority};
 use crate::time::Timeout;
 
 /// The type of a number in registers.
@@ -100,17 +100,80 @@ pub struct Codec {
     pub sentinels: Vec<u64>,
 }
 
+/// A value in the registers or bits of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisterPlace {
+    /// In which table.
+    pub table: Table,
+    /// Protocol address, from 0.
+    pub address: u16,
+    /// How it stands there; not used for bits.
+    pub codec: Codec,
+}
+
+/// Where a device has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DevicePlace {
+    /// Modbus.
+    Register(RegisterPlace),
+    /// BACnet.
+    Property(PropertyPlace),
+}
+
 /// One value of a polled device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DevicePoint {
     /// Which point it feeds.
     pub point: PointId,
     /// Where it is read.
-    pub table: Table,
-    /// Protocol address, from 0.
-    pub address: u16,
-    /// How it stands there; not used for bits.
-    pub codec: Codec,
+    pub place: DevicePlace,
+}
+
+impl DevicePoint {
+    /// Its registers, when it has some.
+    pub const fn register(&self) -> Option<&RegisterPlace> {
+        match &self.place {
+            DevicePlace::Register(place) => Some(place),
+            DevicePlace::Property(_) => None,
+        }
+    }
+
+    /// Its property, when it is one.
+    pub const fn property(&self) -> Option<&PropertyPlace> {
+        match &self.place {
+            DevicePlace::Property(place) => Some(place),
+            DevicePlace::Register(_) => None,
+        }
+    }
+}
+
+/// Where a point is written in a device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WritePlace {
+    /// A holding register or a coil.
+    Register(RegisterPlace),
+    /// A BACnet property.
+    Property {
+        /// Which; its `cov` is not used.
+        place: PropertyPlace,
+        /// 9 to 16: never above what people and safety use.
+        priority: Priority,
+    },
+}
+
+/// A point that is mirrored into a device: its good value is written on a change beyond the deadband, once more every
+/// `refresh` and after each reconnection, and read back. While it is bad, and at shutdown, a BACnet property is
+/// relinquished with Null and a register no longer written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceWrite {
+    /// Which point.
+    pub point: PointId,
+    /// Where it goes.
+    pub place: WritePlace,
+    /// Change below which nothing is written, in the point's unit.
+    pub deadband: f64,
+    /// How often it is written although nothing changed, in site time.
+    pub refresh: Duration,
 }
 
 /// How a device is reached.
@@ -124,6 +187,13 @@ pub enum Link {
         port: u16,
         /// Unit identifier.
         unit: u8,
+    },
+    /// BACnet/IP.
+    Bacnet {
+        /// Instance of its Device object, 0 to 4194302.
+        instance: u32,
+        /// IPv4 address and UDP port; `None`: it is found by Who-Is.
+        address: Option<([u8; 4], u16)>,
     },
 }
 
@@ -140,12 +210,14 @@ pub struct Device {
     pub poll: Duration,
     /// How long to wait for an answer, on the wall.
     pub timeout: Timeout,
-    /// Most registers in one read, at most 125.
+    /// Most registers in one read, at most 125; Modbus.
     pub max_registers: u16,
-    /// Widest hole of unused registers that one read may bridge.
+    /// Widest hole of unused registers that one read may bridge; Modbus.
     pub max_gap: u16,
-    /// What is read.
+    /// What is read: registers of a Modbus device, properties of a BACnet device.
     pub points: Vec<DevicePoint>,
+    /// What is written.
+    pub writes: Vec<DeviceWrite>,
     /// The point that shows whether the link is up (a `Bool`).
     pub link_point: PointId,
 }

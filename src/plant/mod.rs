@@ -5,13 +5,17 @@ mod alarm;
 mod codec;
 mod face;
 mod field;
+mod property;
 mod role;
 mod serial;
 
 pub use alarm::{AlarmFace, ClassDefaults, Condition};
 pub use codec::Words;
 pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, Table};
-pub use field::{Codec, Device, DevicePoint, Link, RegisterType, WordOrder};
+pub use field::{
+    Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, RegisterPlace, RegisterType, WordOrder, WritePlace,
+};
+pub use property::{Cov, ObjectClass, ObjectRef, PRESENT_VALUE, PropertyPlace, RawNumber, property_number};
 pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};
 pub use serial::{Parity, SerialLine};
 

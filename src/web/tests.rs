@@ -130,6 +130,7 @@ fn plant() -> Plant {
             max_registers: 125,
             max_gap: 0,
             points: Vec::new(),
+            writes: Vec::new(),
             link_point: PointId(5),
         }],
         site: roles(&[(SiteRole::SiteAlarms, 6)]),

@@ -273,5 +273,9 @@ impl Scene<'_> {
 fn address(link: &Link) -> String {
     match link {
         Link::ModbusTcp { host, port, unit } => format!("Modbus TCP {host}:{port}, unit {unit}"),
+        Link::Bacnet { instance, address: Some(([a, b, c, d], port)) } => {
+            format!("BACnet device {instance} at {a}.{b}.{c}.{d}:{port}")
+        }
+        Link::Bacnet { instance, address: None } => format!("BACnet device {instance}"),
     }
 }

@@ -149,8 +149,9 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         tasks.spawn(bound.run(Arc::clone(&clock), stop.clone()));
     }
     for device in plant.devices.iter_mut().filter(|device| device.name == METER) {
-        let Link::ModbusTcp { host, port, .. } = &mut device.link;
-        (*host, *port) = (meter.ip().to_string(), meter.port());
+        if let Link::ModbusTcp { host, port, .. } = &mut device.link {
+            (*host, *port) = (meter.ip().to_string(), meter.port());
+        }
     }
 
     let outside = |out: bool| if out { time.speed() } else { 1.0 };

@@ -103,6 +103,7 @@ pub fn plant() -> Plant {
         max_registers: 125,
         max_gap: 0,
         points: Vec::new(),
+        writes: Vec::new(),
         link_point,
     });
     let mut meter = Roles::default();

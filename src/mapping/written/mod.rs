@@ -1,9 +1,11 @@
 //! Mapping files as written: every field with its place, names not yet resolved. Reading finds unknown keys, wrong types
 //! and missing fields; it never stops at one of them.
 
+mod field;
 mod parts;
 mod point;
 
+pub use field::{FieldWritten, PropertyWritten, TargetWritten};
 pub use parts::{DeviceWritten, HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
 pub use point::{
     Bound, DefaultWritten, ExampleWritten, Expected, Field, PointWritten, ServiceKind, ServiceWritten, SourceWritten,

@@ -88,12 +88,8 @@ impl DeviceWritten {
         let this = Self {
             name: t.need("name", "the first segment of its points' keys", f),
             profile: t.opt("profile", f),
-            link: t.need("link", "such as \"modbus-tcp://10.20.0.31:502\"", f),
-            unit_id: t.need(
-                "unit_id",
-                "the Modbus unit identifier, often 1 (or 255 for a device with its own address)",
-                f,
-            ),
+            link: t.need("link", "such as \"modbus-tcp://10.20.0.31:502\" or \"bacnet://device/1201\"", f),
+            unit_id: t.opt("unit_id", f),
             poll: t.opt("poll", f),
             timeout: t.opt("timeout", f),
             max_registers: t.opt("max_registers", f),
@@ -101,6 +97,11 @@ impl DeviceWritten {
             max_age: t.opt("max_age", f),
             max_power: t.opt("max_power", f),
         };
+        // Every other link names one device; what is wrong with the link itself is said elsewhere.
+        if this.link.as_ref().is_none_or(|at| !at.value.starts_with("bacnet:")) && !t.has("unit_id") {
+            let help = "the Modbus unit identifier, often 1 (or 255 for a device with its own address)";
+            t.missing("unit_id", help, f);
+        }
         t.finish(f);
         this
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FileDefaults, Owner};
+use super::{FieldWritten, FileDefaults, Owner, TargetWritten};
 use crate::mapping::alarm::ClassWritten;
 use crate::mapping::faces::FaceWritten;
 use crate::point::Kind;
@@ -35,7 +35,7 @@ pub enum SourceWritten {
     /// `"engine"`
     Engine,
     /// `{ device = "...", holding = ... }`
-    Device { device: Option<At<String>>, at: Option<Box<FaceWritten>> },
+    Device { device: Option<At<String>>, at: Option<Box<FieldWritten>> },
 }
 
 /// `[[point]]`
@@ -59,6 +59,7 @@ pub struct PointWritten {
     pub momentary: Option<At<bool>>,
     pub rollover: Option<At<Energy>>,
     pub faces: Vec<FaceWritten>,
+    pub targets: Vec<TargetWritten>,
 }
 
 /// A field that the kind of its point may need: not written, written badly (and reported), or written.
@@ -170,6 +171,7 @@ impl PointWritten {
             momentary: None,
             rollover: None,
             faces: Vec::new(),
+            targets: Vec::new(),
             place,
             source,
         };
@@ -180,6 +182,7 @@ impl PointWritten {
             this.persist = t.opt("persist", f);
             this.mqtt_set = t.opt("mqtt_set", f);
             this.momentary = t.opt("momentary", f);
+            this.targets = TargetWritten::read_all(&mut t, file, f);
             if let Some(mut t) = t.table("expires", f) {
                 this.expires = t.need("after", "how long after a write, such as \"300s\"", f);
                 t.finish(f);
@@ -196,7 +199,7 @@ impl PointWritten {
 
 impl SourceWritten {
     fn read(item: &Item<'_>, file: FileDefaults, owner: Owner, f: &mut Findings) -> Self {
-        let help = "write { device = \"...\", input = 0, ... }, or leave it out for a point that writers command";
+        let help = "write { device = \"...\", input = 0, ... } or { device = \"...\", bacnet = \"analog-input:3\" }, or leave it out for a point that writers command";
         match item.as_text() {
             Some("engine") if owner == Owner::Template => return Self::Engine,
             Some(text) => {
@@ -207,7 +210,7 @@ impl SourceWritten {
         }
         let Some(mut t) = item.table(f) else { return Self::Device { device: None, at: None } };
         let device = if owner == Owner::Profile { None } else { t.need("device", "the name of a [[device]]", f) };
-        let at = FaceWritten::read_polled(&mut t, file, f).map(Box::new);
+        let at = FieldWritten::read(&mut t, file, f).map(Box::new);
         t.finish(f);
         Self::Device { device, at }
     }

@@ -39,7 +39,7 @@ pub struct LinkGroup {
 pub fn spawn_list(plant: &Plant) -> Vec<LinkGroup> {
     let mut groups: Vec<LinkGroup> = Vec::new();
     for device in &plant.devices {
-        let Link::ModbusTcp { host, port, .. } = &device.link;
+        let Link::ModbusTcp { host, port, .. } = &device.link else { continue };
         match groups.iter_mut().find(|group| group.host.eq_ignore_ascii_case(host) && group.port == *port) {
             Some(group) => group.devices.push(device.id),
             None => groups.push(LinkGroup { host: host.clone(), port: *port, devices: vec![device.id] }),
@@ -56,7 +56,7 @@ pub async fn run(group: LinkGroup, plant: Arc<Plant>, ports: Ports) {
         let (line, plant, ports) = (Arc::clone(&line), Arc::clone(&plant), ports.clone());
         pollers.spawn(async move {
             let Some(device) = plant.device(id) else { return };
-            let Link::ModbusTcp { unit, .. } = device.link;
+            let Link::ModbusTcp { unit, .. } = device.link else { return };
             let counter = ports.metrics.link(&device.name);
             let reads = plan(device);
             if reads.is_empty() {
