@@ -16,9 +16,12 @@ mod discovery;
 mod link;
 mod node;
 mod objects;
+mod own;
+mod pics;
 mod reassembly;
 mod requester;
 mod segment;
+mod services;
 mod settings;
 mod socket;
 mod stack;
@@ -31,4 +34,5 @@ mod tests;
 
 pub use client::{CallError, Client, Datum, ObjectRef, Target};
 pub use node::Node;
+pub use pics::{Pics, PicsObject, PicsService, PicsTerm};
 pub use settings::Settings;

@@ -215,6 +215,53 @@ fn a_confirmed_notification_is_repeated_and_what_changes_meanwhile_is_told_once(
     assert_eq!(dialogue.read(testing::DELIVERED, Reading::number(2e4)).len(), 1);
 }
 
+/// WriteProperty of COV_Increment.
+fn write_increment(invoke: u8, object: (ObjectType, u32), value: &[u8]) -> Vec<u8> {
+    let mut params = BytesMut::new();
+    encode_ctx_object_id(&mut params, 0, &id(object));
+    encode_ctx_unsigned(&mut params, 1, P::COV_INCREMENT.to_raw().into());
+    encode_opening_tag(&mut params, 3);
+    params.extend_from_slice(value);
+    encode_closing_tag(&mut params, 3);
+    request_apdu(invoke, 15, 0x75, &params)
+}
+
+#[test]
+fn a_written_increment_rules_from_then_on() {
+    let mut dialogue = Dialogue::new(0);
+    dialogue.read(testing::DELIVERED, Reading::number(5_000.0));
+    dialogue.subscribe(A, 1, AI, Some((false, 60)));
+    assert!(dialogue.read(testing::DELIVERED, Reading::number(5_300.0)).is_empty());
+    // 0.25 kW: what moved meanwhile is told at once
+    let real = |value: f32| [&[0x44][..], &value.to_be_bytes()].concat();
+    let said = dialogue.say(A, &write_increment(2, AI, &real(0.25)));
+    assert_eq!(said[0].1, [0x20, 2, 15]);
+    assert_eq!(notification(&said[1].1).1, PropertyValue::Real(5.3));
+    let value = dialogue.ask(&read_property(3, 0x75, AI, P::COV_INCREMENT));
+    assert_eq!(ReadPropertyAckRef::decode(&value[3..]).unwrap().property_value, real(0.25));
+    // 0 tells every change
+    dialogue.say(A, &write_increment(4, AI, &real(0.0)));
+    assert_eq!(dialogue.read(testing::DELIVERED, Reading::number(5_301.0)).len(), 1);
+    // repeated: the same answer
+    assert_eq!(dialogue.ask(&write_increment(4, AI, &real(0.0))), [0x20, 4, 15]);
+    for (invoke, value, code) in [
+        (5, real(-1.0), 37),
+        (6, real(f32::NAN), 37),
+        (7, real(f32::INFINITY), 37),
+        (8, vec![0x21, 1], 9),
+        (9, vec![0x00], 9),
+        (10, vec![], 9),
+    ] {
+        assert_eq!(dialogue.ask(&write_increment(invoke, AI, &value)), [0x50, invoke, 15, 0x91, 2, 0x91, code]);
+    }
+    // Unsigned for the integer types, Double for the large one, none for a binary one
+    assert_eq!(dialogue.ask(&write_increment(11, (ObjectType::POSITIVE_INTEGER_VALUE, 1), &[0x21, 5])), [0x20, 11, 15]);
+    let double = [&[0x55, 8][..], &2.5f64.to_be_bytes()].concat();
+    assert_eq!(dialogue.ask(&write_increment(12, (ObjectType::LARGE_ANALOG_VALUE, 1), &double)), [0x20, 12, 15]);
+    let binary = dialogue.ask(&write_increment(13, (ObjectType::BINARY_INPUT, 1), &real(1.0)));
+    assert_eq!(binary, [0x50, 13, 15, 0x91, 2, 0x91, 32]);
+}
+
 #[test]
 fn what_cannot_be_subscribed_says_why() {
     let mut dialogue = Dialogue::new(0);

@@ -9,6 +9,7 @@ use bacnet_types::enums::ConfirmedServiceChoice;
 use bytes::Bytes;
 
 use super::link::Peer;
+use super::own::Change;
 use super::settings::{APDU_TIMEOUT, RETRIES};
 use crate::request::Write;
 use crate::time::Mono;
@@ -40,8 +41,16 @@ pub(super) struct Job {
     pub(super) peer: Peer,
     pub(super) invoke: u8,
     pub(super) fingerprint: u64,
-    /// One or more, all or none.
+    pub(super) todo: Todo,
+}
+
+/// What it asks for, checked.
+#[derive(Debug)]
+pub(super) struct Todo {
+    /// One or more commands to points, all or none.
     pub(super) writes: Vec<Write>,
+    /// Changes of the device's own, done when the engine accepts.
+    pub(super) own: Vec<Change>,
     /// The answer when the engine accepts.
     pub(super) accepted: Bytes,
     /// WritePropertyMultiple: what its first write names.
@@ -130,7 +139,7 @@ impl Writes {
         if std::mem::replace(&mut first.under_way, true) {
             return None;
         }
-        Some((first.ticket, std::mem::take(&mut first.job.writes)))
+        Some((first.ticket, std::mem::take(&mut first.job.todo.writes)))
     }
 
     /// The engine has answered a request.
@@ -149,7 +158,8 @@ mod tests {
     fn job(port: u16, invoke: u8, point: u32) -> Job {
         let write = Write { point: PointId(point), action: Action::Relinquish, priority: Priority::LOWEST };
         let fingerprint = u64::from(invoke) + 10;
-        Job { peer: peer(port), invoke, fingerprint, writes: vec![write], accepted: Bytes::new(), first: None }
+        let todo = Todo { writes: vec![write], own: Vec::new(), accepted: Bytes::new(), first: None };
+        Job { peer: peer(port), invoke, fingerprint, todo }
     }
 
     fn peer(port: u16) -> Peer {

@@ -4,6 +4,7 @@
 pub mod check;
 mod demo;
 mod explain;
+mod handover;
 pub mod load;
 mod local_client;
 mod points;
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     /// End a zone's latched safety, on the spot.
     Rearm(rearm::Args),
+    /// Documents for whoever connects to this gateway.
+    Handover(handover::Args),
     /// One simulated part of a site as a process of its own.
     Sim(sim::Args),
 }
@@ -66,6 +69,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Points(args) => points::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Rearm(args) => rearm::run(&args),
+        Command::Handover(args) => handover::run(&args),
         Command::Sim(args) => sim::run(&args),
     }
 }

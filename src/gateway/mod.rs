@@ -13,4 +13,5 @@ mod supervise;
 mod wire;
 
 pub use engine_task::LocalRearm;
+pub(crate) use wire::bacnet_settings;
 pub use wire::{Addresses, Gateway, Setup, StartError, Views};

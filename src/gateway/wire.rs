@@ -327,7 +327,8 @@ fn modbus_settings(config: &Config) -> modbus::server::Settings {
     }
 }
 
-fn bacnet_settings(config: &Config) -> bacnet::Settings {
+/// What the BACnet device says of itself.
+pub(crate) fn bacnet_settings(config: &Config) -> bacnet::Settings {
     let bacnet = &config.bacnet;
     bacnet::Settings {
         listen: bacnet.listen,

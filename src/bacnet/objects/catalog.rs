@@ -20,22 +20,46 @@ pub(in crate::bacnet) enum Body {
     Face(usize),
 }
 
-/// One property of an object, in the order of Property_List.
+/// What WriteProperty may do with a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::bacnet) enum Access {
+    /// Nothing.
+    Read,
+    /// Write it: it is the device's own.
+    Write,
+    /// Command it through the priority array: the engine decides.
+    Command,
+}
+
+/// One property of an object, in the order of Property_List. Reading, writing and the printed PICS all follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::bacnet) struct Row {
     pub(in crate::bacnet) property: PropertyIdentifier,
     /// REQUIRED of ReadPropertyMultiple names it; else OPTIONAL does.
     pub(in crate::bacnet) required: bool,
+    pub(in crate::bacnet) access: Access,
+}
+
+impl Row {
+    /// The same, writable.
+    pub(super) const fn writable(self) -> Self {
+        Self { access: Access::Write, ..self }
+    }
+
+    /// The same, commandable where `yes`.
+    pub(super) const fn commandable(self, yes: bool) -> Self {
+        Self { access: if yes { Access::Command } else { self.access }, ..self }
+    }
 }
 
 /// A row that the object type requires.
 pub(super) const fn must(property: PropertyIdentifier) -> Row {
-    Row { property, required: true }
+    Row { property, required: true, access: Access::Read }
 }
 
 /// A row that the object type leaves open.
 pub(super) const fn may(property: PropertyIdentifier) -> Row {
-    Row { property, required: false }
+    Row { property, required: false, access: Access::Read }
 }
 
 /// One object.
@@ -45,6 +69,13 @@ pub(in crate::bacnet) struct Entry {
     pub(in crate::bacnet) name: String,
     pub(in crate::bacnet) body: Body,
     pub(in crate::bacnet) rows: Arc<[Row]>,
+}
+
+impl Entry {
+    /// One of its properties, when it has it.
+    pub(in crate::bacnet) fn row(&self, property: PropertyIdentifier) -> Option<Row> {
+        self.rows.iter().find(|row| row.property == property).copied()
+    }
 }
 
 /// All objects of the device: itself first, its port, then the faces in the order of the mapping.
@@ -71,7 +102,7 @@ impl Catalog {
         let mut shared: HashMap<Vec<Row>, Arc<[Row]>> = HashMap::new();
         for (place, face) in plant.bacnet.iter().enumerate() {
             let Some(def) = plant.point(face.point) else { continue };
-            let rows = point::rows(def, face);
+            let rows = point::rows(face.kind, point::Shape::of(def, face));
             let rows = shared.entry(rows).or_insert_with_key(|rows| rows.as_slice().into()).clone();
             let kind = ObjectType::from_raw(u32::from(face.kind.code()));
             catalog.add(kind, face.instance, face.name.clone(), Body::Face(place), rows);

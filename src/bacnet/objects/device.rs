@@ -6,21 +6,18 @@ use bacnet_encoding::{constructed, primitives};
 use bacnet_types::constructed::{
     BACnetAddress, BACnetCOVSubscription, BACnetObjectPropertyReference, BACnetRecipient, BACnetRecipientProcess,
 };
-use bacnet_types::enums::{ObjectType, PropertyIdentifier as P, Segmentation};
+use bacnet_types::enums::{PropertyIdentifier as P, Segmentation};
 use bacnet_types::primitives::{Date, Time};
 use bytes::BytesMut;
 
 use super::catalog::{Row, may, must};
-use super::{Cell, View};
+use super::{Cell, View, types};
 use crate::bacnet::answer::Failure;
 use crate::bacnet::cov::Subscription;
+use crate::bacnet::services;
 use crate::bacnet::settings::{APDU_TIMEOUT, MAX_APDU, MAX_SEGMENTS, PROTOCOL_REVISION, RETRIES, SEGMENT_TIMEOUT};
-use crate::plant::ObjectKind;
 use crate::time::Utc;
 
-/// Bits of BACnetServicesSupported that we execute (clause 21): subscribeCOV, readProperty, readPropertyMultiple,
-/// writeProperty, writePropertyMultiple, i-Am (it binds devices for our own requests), who-Has, who-Is.
-const SERVICES: &[u32] = &[5, 12, 14, 15, 16, 26, 33, 34];
 /// How many services protocol revision 19 knows.
 const SERVICE_BITS: u32 = 44;
 /// How many object types protocol revision 19 knows: up to lift, 59.
@@ -74,11 +71,9 @@ pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), F
         P::DESCRIPTION => cell.text(&settings.description),
         P::PROTOCOL_VERSION => cell.unsigned(1),
         P::PROTOCOL_REVISION => cell.unsigned(PROTOCOL_REVISION.into()),
-        P::PROTOCOL_SERVICES_SUPPORTED => cell.one(|out| put_bits(out, SERVICE_BITS, SERVICES.iter().copied())),
+        P::PROTOCOL_SERVICES_SUPPORTED => cell.one(|out| put_bits(out, SERVICE_BITS, services::executed())),
         P::PROTOCOL_OBJECT_TYPES_SUPPORTED => {
-            let types = ObjectKind::TABLE.iter().map(|row| u32::from(row.1));
-            let own = [ObjectType::DEVICE.to_raw(), ObjectType::NETWORK_PORT.to_raw()];
-            cell.one(|out| put_bits(out, TYPE_BITS, types.chain(own)))
+            cell.one(|out| put_bits(out, TYPE_BITS, types().iter().map(|one| one.kind.to_raw())))
         }
         P::OBJECT_LIST => cell.array(view.catalog.entries().len(), |out, place| {
             if let Some(entry) = view.catalog.entries().get(place) {
@@ -127,7 +122,7 @@ fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscrip
         (None, SocketAddr::V4(link)) => (0, [&link.ip().octets()[..], &link.port().to_be_bytes()].concat()),
         (None, SocketAddr::V6(_)) => return,
     };
-    let increment = view.shown(entry).map(|shown| super::increment(shown.face)).filter(|step| *step > 0.0);
+    let increment = view.shown(entry).map(|shown| shown.increment()).filter(|step| *step > 0.0);
     #[expect(clippy::cast_possible_truncation, reason = "the protocol's REAL")]
     let encoded = BACnetCOVSubscription {
         recipient: BACnetRecipientProcess {

@@ -5,17 +5,19 @@ mod device;
 mod point;
 mod port;
 mod read;
+mod types;
 mod wire;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub(super) use catalog::{Body, Catalog, Entry};
-pub(super) use point::{increment, subscribable};
+pub(super) use catalog::{Access, Body, Catalog, Entry, Row};
+pub(super) use point::subscribable;
 pub(super) use read::{read_property, read_property_multiple};
+pub(super) use types::types;
 pub(super) use wire::{Wire, present, status_flags};
-pub(super) use write::{write_property, write_property_multiple};
+pub(super) use write::{Checked, write_property, write_property_multiple};
 
 use bacnet_encoding::primitives;
 use bacnet_types::enums::PropertyIdentifier;
@@ -23,6 +25,7 @@ use bytes::BytesMut;
 
 use super::answer::Failure;
 use super::cov::Subscriptions;
+use super::own::Own;
 use super::settings::Settings;
 use crate::plant::{ObjectFace, Plant, PointDef};
 use crate::point::{Image, PointState};
@@ -36,6 +39,7 @@ pub(super) struct View<'a> {
     pub(super) settings: &'a Settings,
     pub(super) image: &'a Image,
     pub(super) subscriptions: &'a Subscriptions,
+    pub(super) own: &'a Own,
     pub(super) now: Now,
 }
 
@@ -45,6 +49,16 @@ pub(super) struct Shown<'a> {
     pub(super) face: &'a ObjectFace,
     pub(super) def: &'a PointDef,
     pub(super) state: Option<&'a PointState>,
+    /// Place of the face in the plant.
+    place: usize,
+    own: &'a Own,
+}
+
+impl Shown<'_> {
+    /// COV_Increment in the unit of the face: as written, else as mapped.
+    pub(super) fn increment(&self) -> f64 {
+        self.own.increment(self.place).unwrap_or_else(|| point::increment(self.face))
+    }
 }
 
 impl<'a> View<'a> {
@@ -52,7 +66,8 @@ impl<'a> View<'a> {
     pub(super) fn shown(&self, entry: &Entry) -> Option<Shown<'a>> {
         let Body::Face(place) = entry.body else { return None };
         let face = self.plant.bacnet.get(place)?;
-        Some(Shown { face, def: self.plant.point(face.point)?, state: self.image.get(face.point) })
+        let def = self.plant.point(face.point)?;
+        Some(Shown { face, def, state: self.image.get(face.point), place, own: self.own })
     }
 }
 
@@ -122,7 +137,7 @@ pub(super) fn property(
     index: Option<u32>,
     out: &mut BytesMut,
 ) -> Result<(), Failure> {
-    if !entry.rows.iter().any(|row| row.property == property) {
+    if entry.row(property).is_none() {
         return Err(Failure::UNKNOWN_PROPERTY);
     }
     let cell = Cell { out, index };

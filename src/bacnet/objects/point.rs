@@ -1,13 +1,15 @@
 //! Properties of an object that shows a point (clauses 12.1 to 12.4, 12.6 to 12.8, 12.18, 12.20, 12.41 to 12.43).
 
 use bacnet_encoding::{constructed, primitives};
-use bacnet_types::constructed::BACnetScale;
+use bacnet_types::constructed::{BACnetPrescale, BACnetScale};
 use bacnet_types::enums::PropertyIdentifier as P;
 
 use super::catalog::{Row, may, must};
 use super::wire::{Wire, accumulator_scale, present, reliability, show, states, status_flags, to_face};
+use super::write::wire;
 use super::{Cell, Shown, put_text};
 use crate::bacnet::answer::Failure;
+use crate::bacnet::own::Change as Own;
 use crate::plant::{Commandable, ObjectFace, ObjectKind, PointDef};
 use crate::point::{Kind, PointState, Priority};
 
@@ -38,14 +40,17 @@ const fn family(kind: ObjectKind) -> Family {
     }
 }
 
+/// Whether Present_Value of the type can take commands.
+const fn takes_commands(kind: ObjectKind) -> bool {
+    !matches!(
+        kind,
+        ObjectKind::AnalogInput | ObjectKind::BinaryInput | ObjectKind::MultiStateInput | ObjectKind::Accumulator
+    )
+}
+
 /// Whether Present_Value of this face takes commands: the type must, and the point must.
 pub(super) fn commandable<'p>(def: &'p PointDef, face: &ObjectFace) -> Option<&'p Commandable> {
-    match face.kind {
-        ObjectKind::AnalogInput | ObjectKind::BinaryInput | ObjectKind::MultiStateInput | ObjectKind::Accumulator => {
-            None
-        }
-        _ => def.commandable(),
-    }
+    def.commandable().filter(|_| takes_commands(face.kind))
 }
 
 /// Whether the type reports changes of value (table 13-1).
@@ -53,7 +58,7 @@ pub(in crate::bacnet) fn subscribable(face: &ObjectFace) -> bool {
     family(face.kind) != Family::Accumulator
 }
 
-/// COV_Increment in the unit of the face; 0 for types that report every change.
+/// COV_Increment of the mapping in the unit of the face; 0 for types that report every change.
 pub(in crate::bacnet) fn increment(face: &ObjectFace) -> f64 {
     match family(face.kind) {
         Family::Numeric if face.cov_increment.is_finite() => face.cov_increment.max(0.0),
@@ -61,10 +66,31 @@ pub(in crate::bacnet) fn increment(face: &ObjectFace) -> f64 {
     }
 }
 
-/// The properties of a face's object.
-pub(super) fn rows(def: &PointDef, face: &ObjectFace) -> Vec<Row> {
+/// What of a point decides about the properties of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// It takes commands.
+    pub(super) commandable: bool,
+    /// It has bounds.
+    pub(super) ranged: bool,
+    /// How many texts it has.
+    pub(super) texts: usize,
+}
+
+impl Shape {
+    /// Everything that an object of its type can have.
+    pub(super) const fn full(kind: ObjectKind) -> Self {
+        Self { commandable: takes_commands(kind), ranged: true, texts: 2 }
+    }
+
+    pub(super) fn of(def: &PointDef, face: &ObjectFace) -> Self {
+        Self { commandable: commandable(def, face).is_some(), ranged: def.range.is_some(), texts: def.texts.len() }
+    }
+}
+
+/// The properties of an object of this type.
+pub(super) fn rows(kind: ObjectKind, shape: Shape) -> Vec<Row> {
     use ObjectKind as K;
-    let kind = face.kind;
     // The value types of 2010 require fewer than their elders.
     let young = matches!(kind, K::IntegerValue | K::LargeAnalogValue | K::PositiveIntegerValue);
     let output = matches!(kind, K::AnalogOutput | K::BinaryOutput);
@@ -73,7 +99,7 @@ pub(super) fn rows(def: &PointDef, face: &ObjectFace) -> Vec<Row> {
         must(P::OBJECT_IDENTIFIER),
         must(P::OBJECT_NAME),
         must(P::OBJECT_TYPE),
-        must(P::PRESENT_VALUE),
+        must(P::PRESENT_VALUE).commandable(shape.commandable),
         may(P::DESCRIPTION),
         must(P::STATUS_FLAGS),
         elder(P::EVENT_STATE),
@@ -83,28 +109,30 @@ pub(super) fn rows(def: &PointDef, face: &ObjectFace) -> Vec<Row> {
     match family(kind) {
         Family::Numeric => {
             rows.push(must(P::UNITS));
-            if def.range.is_some() {
+            if shape.ranged {
                 rows.extend([may(P::MIN_PRES_VALUE), may(P::MAX_PRES_VALUE)]);
             }
-            rows.push(may(P::COV_INCREMENT));
+            rows.push(may(P::COV_INCREMENT).writable());
         }
         Family::Binary => {
             if matches!(kind, K::BinaryInput | K::BinaryOutput) {
                 rows.push(must(P::POLARITY));
             }
-            if def.texts.len() >= 2 {
+            if shape.texts >= 2 {
                 rows.extend([may(P::INACTIVE_TEXT), may(P::ACTIVE_TEXT)]);
             }
         }
         Family::MultiState => {
             rows.push(must(P::NUMBER_OF_STATES));
-            if !def.texts.is_empty() {
+            if shape.texts > 0 {
                 rows.push(may(P::STATE_TEXT));
             }
         }
-        Family::Accumulator => rows.extend([must(P::SCALE), must(P::UNITS), must(P::MAX_PRES_VALUE)]),
+        Family::Accumulator => {
+            rows.extend([must(P::SCALE), must(P::UNITS), may(P::PRESCALE), must(P::MAX_PRES_VALUE)]);
+        }
     }
-    if output || commandable(def, face).is_some() {
+    if output || shape.commandable {
         // Required of whatever takes commands, by footnote; of outputs by the table.
         let row = if output { must } else { may };
         rows.extend([row(P::PRIORITY_ARRAY), row(P::RELINQUISH_DEFAULT), row(P::CURRENT_COMMAND_PRIORITY)]);
@@ -115,7 +143,7 @@ pub(super) fn rows(def: &PointDef, face: &ObjectFace) -> Vec<Row> {
 
 /// One property of it.
 pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(), Failure> {
-    let Shown { face, def, state } = *shown;
+    let Shown { face, def, state, .. } = *shown;
     let text = |place: usize| def.texts.get(place).map_or("", String::as_str);
     match property {
         // A counter has no "not a number", and a 0 would be taken for a reset or a rollover.
@@ -133,7 +161,7 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
         P::MIN_PRES_VALUE => cell.wire(number(def, face, def.range.map_or(0.0, |(low, _)| low))),
         P::MAX_PRES_VALUE if face.kind == ObjectKind::Accumulator => cell.unsigned(ACCUMULATOR_MAX),
         P::MAX_PRES_VALUE => cell.wire(number(def, face, def.range.map_or(0.0, |(_, high)| high))),
-        P::COV_INCREMENT => cell.wire(step(face)),
+        P::COV_INCREMENT => cell.wire(step(face.kind, shown.increment())),
         // normal
         P::POLARITY => cell.enumerated(0),
         P::INACTIVE_TEXT => cell.text(text(0)),
@@ -142,6 +170,10 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
         P::STATE_TEXT => cell.array(def.texts.len(), |out, place| put_text(out, text(place))),
         P::SCALE => cell.one(|out| {
             constructed::encode_scale(out, &BACnetScale::IntegerScale(accumulator_scale(def, face)));
+        }),
+        // One pulse is one count (clause 12.1.10): the meter's own prescaling stands in the mapping.
+        P::PRESCALE => cell.one(|out| {
+            constructed::encode_prescale(out, &BACnetPrescale { multiplier: 1, modulo_divide: 1 });
         }),
         P::PRIORITY_ARRAY => {
             let slots = state.and_then(|state| state.slots.as_deref());
@@ -167,6 +199,29 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
     }
 }
 
+/// A write to a property of the device's own.
+pub(super) fn write(shown: &Shown<'_>, property: P, value: &[u8]) -> Result<Own, Failure> {
+    match property {
+        P::COV_INCREMENT => {
+            Ok(Own::Increment { face: shown.place, step: written_step(shown.face.kind, wire(value)?)? })
+        }
+        _ => Err(Failure::WRITE_DENIED),
+    }
+}
+
+/// COV_Increment as it was written: its type is that of Present_Value, but Unsigned for the integer types; it is not
+/// negative (clauses 12.2.22, 12.42.21, 12.43.21).
+fn written_step(kind: ObjectKind, written: Wire) -> Result<f64, Failure> {
+    let step = match (step(kind, 0.0), written) {
+        (Wire::Real(_), Wire::Real(step)) => f64::from(step),
+        (Wire::Double(_), Wire::Double(step)) => step,
+        #[expect(clippy::cast_precision_loss, reason = "a step beyond 2^53 is no step")]
+        (Wire::Unsigned(_), Wire::Unsigned(step)) => step as f64,
+        _ => return Err(Failure::WRONG_TYPE),
+    };
+    if step.is_finite() && step >= 0.0 { Ok(step) } else { Err(Failure::OUT_OF_RANGE) }
+}
+
 /// A bound of the point in the type of Present_Value.
 fn number(def: &PointDef, face: &ObjectFace, bound: f64) -> Wire {
     let value = crate::point::Value::from_f64(Kind::Number, bound);
@@ -174,9 +229,8 @@ fn number(def: &PointDef, face: &ObjectFace, bound: f64) -> Wire {
 }
 
 /// COV_Increment in its type: Unsigned for the integer types.
-fn step(face: &ObjectFace) -> Wire {
-    let step = increment(face);
-    match face.kind {
+fn step(kind: ObjectKind, step: f64) -> Wire {
+    match kind {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         ObjectKind::IntegerValue | ObjectKind::PositiveIntegerValue => Wire::Unsigned(step.ceil() as u64),
         kind => typed(kind, step),

@@ -19,6 +19,7 @@ struct Bench {
     settings: Settings,
     catalog: Catalog,
     subscriptions: Subscriptions,
+    own: Own,
 }
 
 impl Bench {
@@ -31,6 +32,7 @@ impl Bench {
             plant,
             settings,
             subscriptions: Subscriptions::default(),
+            own: Own::default(),
         }
     }
 
@@ -41,6 +43,7 @@ impl Bench {
             settings: &self.settings,
             image: &self.image,
             subscriptions: &self.subscriptions,
+            own: &self.own,
             now: Now { mono: Mono::START, utc: Utc::from_millis(1_764_000_000_123) },
         }
     }
@@ -78,10 +81,11 @@ impl Bench {
         };
         let mut params = BytesMut::new();
         request.encode(&mut params).unwrap();
-        write_property(&self.view(), &params).map_err(|refused| match refused {
-            Refused::Error(failure) => failure,
+        match write_property(&self.view(), &params) {
+            Ok(Checked::Command(write)) => Ok(write),
+            Err(Refused::Error(failure)) => Err(failure),
             other => panic!("{other:?}"),
-        })
+        }
     }
 }
 

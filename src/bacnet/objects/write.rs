@@ -1,5 +1,5 @@
-//! WriteProperty and WritePropertyMultiple (clauses 15.9, 15.10): request parameters in, writes of points out, or the Error
-//! that the standard names.
+//! WriteProperty and WritePropertyMultiple (clauses 15.9, 15.10): request parameters in, commands to points and changes of
+//! the device's own out, or the Error that the standard names.
 
 use bacnet_encoding::primitives::{ApplicationValueRef, decode_application_value_ref};
 use bacnet_services::wpm::WritePropertyMultipleRequest;
@@ -9,8 +9,9 @@ use bacnet_types::enums::{AbortReason, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::wire::{Wire, accept};
-use super::{View, point};
+use super::{Access, Body, Entry, View, point};
 use crate::bacnet::answer::{Failure, Refused};
+use crate::bacnet::own::Change;
 use crate::point::Priority;
 use crate::request::{Action, Write};
 
@@ -20,8 +21,17 @@ const RESERVED_PRIORITY: u8 = 6;
 /// Most writes of one request: the engine does them at once.
 const MAX_WRITES: usize = 64;
 
-/// What a WriteProperty asks of the engine.
-pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Result<Write, Refused> {
+/// A write that may be done.
+#[derive(Debug)]
+pub(in crate::bacnet) enum Checked {
+    /// The engine's.
+    Command(Write),
+    /// The device's own.
+    Own(Change),
+}
+
+/// What a WriteProperty asks for.
+pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Result<Checked, Refused> {
     let request = WritePropertyRequest::decode(params)?;
     let target = Target {
         object: request.object_identifier,
@@ -31,10 +41,12 @@ pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Resul
     Ok(check(view, target, &request.property_value, request.priority)?)
 }
 
-/// What a WritePropertyMultiple asks of the engine.
+/// What a WritePropertyMultiple asks for.
 pub(in crate::bacnet) struct Several {
-    /// The writes before the first one that fails.
+    /// The commands before the first write that fails.
     pub(in crate::bacnet) writes: Vec<Write>,
+    /// The changes of the device's own before it; they are done when the engine has accepted the commands.
+    pub(in crate::bacnet) own: Vec<Change>,
     /// What the first of all names.
     pub(in crate::bacnet) first: Reference,
     /// The first one that fails, and why.
@@ -60,15 +72,18 @@ pub(in crate::bacnet) fn write_property_multiple(view: &View<'_>, params: &[u8])
     if wanted.clone().count() > MAX_WRITES {
         return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
     }
-    let mut writes = Vec::new();
+    let (mut writes, mut own) = (Vec::new(), Vec::new());
     let failed = wanted.find_map(|(target, value)| match check(view, target, &value.value, value.priority) {
-        Ok(write) => {
-            writes.push(write);
+        Ok(checked) => {
+            match checked {
+                Checked::Command(write) => writes.push(write),
+                Checked::Own(change) => own.push(change),
+            }
             None
         }
         Err(failure) => Some((failure, target.reference())),
     });
-    Ok(Several { writes, first: first.reference(), failed })
+    Ok(Several { writes, own, first: first.reference(), failed })
 }
 
 /// What is to be written.
@@ -90,15 +105,39 @@ impl Target {
 }
 
 /// One write, checked.
-fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) -> Result<Write, Failure> {
+fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) -> Result<Checked, Failure> {
     let entry = view.catalog.find(target.object).ok_or(Failure::UNKNOWN_OBJECT)?;
-    if !entry.rows.iter().any(|row| row.property == target.property) {
-        return Err(Failure::UNKNOWN_PROPERTY);
+    let row = entry.row(target.property).ok_or(Failure::UNKNOWN_PROPERTY)?;
+    match row.access {
+        Access::Read => Err(Failure::WRITE_DENIED),
+        Access::Write => own(view, entry, target, value).map(Checked::Own),
+        Access::Command => command(view, entry, target, value, priority).map(Checked::Command),
     }
-    let shown = view.shown(entry).filter(|shown| {
-        target.property == PropertyIdentifier::PRESENT_VALUE && point::commandable(shown.def, shown.face).is_some()
-    });
-    let shown = shown.ok_or(Failure::WRITE_DENIED)?;
+}
+
+/// A write to what is the device's own. A priority is ignored: it is no command (clause 15.9.1.1.5).
+fn own(view: &View<'_>, entry: &Entry, target: Target, value: &[u8]) -> Result<Change, Failure> {
+    match entry.body {
+        Body::Device | Body::Port => Err(Failure::WRITE_DENIED),
+        Body::Face(_) => {
+            if target.index.is_some() {
+                return Err(Failure::NOT_AN_ARRAY);
+            }
+            let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
+            point::write(&shown, target.property, value)
+        }
+    }
+}
+
+/// A command to a point.
+fn command(
+    view: &View<'_>,
+    entry: &Entry,
+    target: Target,
+    value: &[u8],
+    priority: Option<u8>,
+) -> Result<Write, Failure> {
+    let shown = view.shown(entry).ok_or(Failure::WRITE_DENIED)?;
     if target.index.is_some() {
         return Err(Failure::NOT_AN_ARRAY);
     }
@@ -114,8 +153,8 @@ fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) ->
     Ok(Write { point: shown.def.id, action, priority })
 }
 
-/// The one primitive value that a commandable Present_Value takes.
-fn wire(octets: &[u8]) -> Result<Wire, Failure> {
+/// The one primitive value that a property takes.
+pub(super) fn wire(octets: &[u8]) -> Result<Wire, Failure> {
     let (value, end) = decode_application_value_ref(octets, 0).map_err(|_| Failure::WRONG_TYPE)?;
     if end != octets.len() {
         return Err(Failure::WRONG_TYPE);

@@ -1,8 +1,8 @@
-//! Confirmed requests, whole: ReadProperty and WriteProperty, one or many, and SubscribeCOV; the rest is rejected.
+//! Confirmed requests, whole: each goes to its row in the table of services; what has none is rejected. Here are
+//! ReadProperty and WriteProperty, one or many, and SubscribeCOV.
 
 use bacnet_encoding::apdu::header::{ApduHeader, MaxApdu, MaxSegments};
 use bacnet_services::cov::SubscribeCOVRequest;
-use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, RejectReason};
 use bytes::Bytes;
 
@@ -10,29 +10,33 @@ use super::{Effect, Stack};
 use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
 use crate::bacnet::cov::{self, Wish};
 use crate::bacnet::link::Peer;
-use crate::bacnet::objects::{View, read_property, read_property_multiple, write_property, write_property_multiple};
+use crate::bacnet::objects::{
+    Checked, View, read_property, read_property_multiple, write_property, write_property_multiple,
+};
 use crate::bacnet::segment::{Answer, Sending};
+use crate::bacnet::services;
 use crate::bacnet::settings::MAX_APDU;
-use crate::bacnet::writes::{Job, Known, Ticket, fingerprint};
+use crate::bacnet::writes::{Job, Known, Ticket, Todo, fingerprint};
 use crate::point::Image;
-use crate::request::{Refusal, Verdict, Write};
+use crate::request::{Refusal, Verdict};
 use crate::time::Now;
 
 /// Most segmented answers under way; each holds its whole answer.
 const SENDING: usize = 64;
 /// Most segmented answers to one peer.
 const SENDING_PER_PEER: usize = 8;
+
 /// An unsegmented confirmed request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'d> {
-    peer: Peer,
-    invoke: u8,
-    service: Confirmed,
+pub(in crate::bacnet) struct Ask<'d> {
+    pub(in crate::bacnet) peer: Peer,
+    pub(in crate::bacnet) invoke: u8,
+    pub(in crate::bacnet) service: Confirmed,
     /// Octets that the peer takes in one APDU.
     max_apdu: usize,
     /// The peer takes a segmented answer of at most so many segments.
     segments: Option<usize>,
-    params: &'d [u8],
+    pub(in crate::bacnet) params: &'d [u8],
 }
 
 /// The head of an unsegmented confirmed request.
@@ -56,13 +60,9 @@ pub(super) fn ask(peer: Peer, apdu: &[u8]) -> Option<Ask<'_>> {
 impl Stack {
     /// A whole confirmed request.
     pub(super) fn request(&mut self, ask: &Ask<'_>, image: &Image, now: Now, effects: &mut Vec<Effect>) {
-        let answered = match ask.service {
-            Confirmed::READ_PROPERTY => self.read(ask, read_property, image, now, effects),
-            Confirmed::READ_PROPERTY_MULTIPLE => self.read(ask, read_property_multiple, image, now, effects),
-            Confirmed::WRITE_PROPERTY => self.write(ask, image, now, effects),
-            Confirmed::WRITE_PROPERTY_MULTIPLE => self.write_multiple(ask, image, now, effects),
-            Confirmed::SUBSCRIBE_COV => self.subscribe(ask, image, now, effects),
-            _ => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
+        let answered = match services::confirmed(ask.service) {
+            Some(execute) => execute(self, ask, image, now, effects),
+            None => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
         };
         if let Err(refused) = answered {
             let apdu = refused.pdu(ask.invoke, ask.service);
@@ -70,7 +70,30 @@ impl Stack {
         }
     }
 
-    fn read(
+    /// ReadProperty.
+    pub(in crate::bacnet) fn read_one(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        self.inform(ask, read_property, image, now, effects)
+    }
+
+    /// ReadPropertyMultiple.
+    pub(in crate::bacnet) fn read_many(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        self.inform(ask, read_property_multiple, image, now, effects)
+    }
+
+    /// Answer a request that changes nothing with a ComplexACK, in segments where it must be.
+    pub(in crate::bacnet) fn inform(
         &mut self,
         ask: &Ask<'_>,
         service: fn(&View<'_>, &[u8], &mut bytes::BytesMut) -> Result<(), Refused>,
@@ -115,7 +138,7 @@ impl Stack {
     }
 
     /// Whether a request that changes something was seen before; then it is dealt with.
-    fn repeated(&self, ask: &Ask<'_>, same: u64, now: Now, effects: &mut Vec<Effect>) -> bool {
+    pub(in crate::bacnet) fn repeated(&self, ask: &Ask<'_>, same: u64, now: Now, effects: &mut Vec<Effect>) -> bool {
         match self.writes.known(&ask.peer, ask.invoke, same, now.mono) {
             Known::No => false,
             Known::UnderWay => true,
@@ -126,17 +149,46 @@ impl Stack {
         }
     }
 
-    fn write(&mut self, ask: &Ask<'_>, image: &Image, now: Now, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+    /// Answer a request that is done with a SimpleACK, and once more when it is repeated.
+    pub(in crate::bacnet) fn acknowledge(&mut self, ask: &Ask<'_>, same: u64, now: Now, effects: &mut Vec<Effect>) {
+        self.conclude(ask, same, answer::simple_ack(ask.invoke, ask.service), now, effects);
+    }
+
+    fn conclude(&mut self, ask: &Ask<'_>, same: u64, apdu: Bytes, now: Now, effects: &mut Vec<Effect>) {
+        self.writes.remember(ask.peer, ask.invoke, same, apdu.clone(), now.mono);
+        effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu });
+    }
+
+    /// WriteProperty.
+    pub(in crate::bacnet) fn write_one(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
         let same = fingerprint(ask.service, ask.params);
         if self.repeated(ask, same, now, effects) {
             return Ok(());
         }
-        let write = write_property(&self.view(image, now), ask.params)?;
-        let accepted = answer::simple_ack(ask.invoke, ask.service);
-        self.take(ask, same, vec![write], accepted, None, effects)
+        match write_property(&self.view(image, now), ask.params)? {
+            Checked::Command(write) => {
+                let accepted = answer::simple_ack(ask.invoke, ask.service);
+                let job = Todo { writes: vec![write], own: Vec::new(), accepted, first: None };
+                self.take(ask, same, job, effects)
+            }
+            Checked::Own(change) => {
+                self.own.apply(change);
+                self.acknowledge(ask, same, now, effects);
+                // A subscriber may have something to be told by now.
+                self.on_image(image, now, effects);
+                Ok(())
+            }
+        }
     }
 
-    fn write_multiple(
+    /// WritePropertyMultiple.
+    pub(in crate::bacnet) fn write_many(
         &mut self,
         ask: &Ask<'_>,
         image: &Image,
@@ -153,23 +205,18 @@ impl Stack {
             Some((failure, reference)) => answer::multiple_error(ask.invoke, *failure, reference),
         };
         if several.writes.is_empty() {
-            effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu: answer });
+            several.own.into_iter().for_each(|change| self.own.apply(change));
+            self.conclude(ask, same, answer, now, effects);
+            self.on_image(image, now, effects);
             return Ok(());
         }
-        self.take(ask, same, several.writes, answer, Some(several.first), effects)
+        let job = Todo { writes: several.writes, own: several.own, accepted: answer, first: Some(several.first) };
+        self.take(ask, same, job, effects)
     }
 
     /// Put writes into the queue to the engine.
-    fn take(
-        &mut self,
-        ask: &Ask<'_>,
-        fingerprint: u64,
-        writes: Vec<Write>,
-        accepted: Bytes,
-        first: Option<Reference>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        let job = Job { peer: ask.peer, invoke: ask.invoke, fingerprint, writes, accepted, first };
+    fn take(&mut self, ask: &Ask<'_>, fingerprint: u64, todo: Todo, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+        let job = Job { peer: ask.peer, invoke: ask.invoke, fingerprint, todo };
         if !self.writes.push(job) {
             return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
         }
@@ -193,8 +240,11 @@ impl Stack {
         effects: &mut Vec<Effect>,
     ) {
         let Some(job) = self.writes.finish(ticket) else { return };
-        let apdu = match (verdict, &job.first) {
-            (Ok(_), _) => job.accepted,
+        let apdu = match (verdict, &job.todo.first) {
+            (Ok(_), _) => {
+                job.todo.own.into_iter().for_each(|change| self.own.apply(change));
+                job.todo.accepted
+            }
             (Err(refusal), None) => Refused::Error(failure(refusal)).pdu(job.invoke, Confirmed::WRITE_PROPERTY),
             // Nothing of it was done, so the first one failed.
             (Err(refusal), Some(first)) => answer::multiple_error(job.invoke, failure(refusal), first),
@@ -207,7 +257,14 @@ impl Stack {
         self.submit(job.peer, effects);
     }
 
-    fn subscribe(&mut self, ask: &Ask<'_>, image: &Image, now: Now, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+    /// SubscribeCOV.
+    pub(in crate::bacnet) fn subscribe(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
         let same = fingerprint(ask.service, ask.params);
         if self.repeated(ask, same, now, effects) {
             return Ok(());
@@ -227,9 +284,7 @@ impl Stack {
                 self.subscriptions.subscribe(&wish, now.mono)?;
             }
         }
-        let apdu = answer::simple_ack(ask.invoke, ask.service);
-        self.writes.remember(ask.peer, ask.invoke, same, apdu.clone(), now.mono);
-        effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu });
+        self.acknowledge(ask, same, now, effects);
         // The first notification follows the acknowledgement.
         self.on_image(image, now, effects);
         Ok(())

@@ -4,10 +4,14 @@
 mod confirmed;
 mod segments;
 
+pub(in crate::bacnet) use confirmed::Ask;
+
 use std::sync::Arc;
 
 use bacnet_encoding::apdu::header::ApduHeader;
+use bacnet_services::who_is::IAmRequest;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, UnconfirmedServiceChoice};
+use bacnet_types::error::Error;
 use bytes::Bytes;
 
 use super::calls::{Call, Calls};
@@ -15,9 +19,11 @@ use super::cov::{self, Subscriptions};
 use super::discovery;
 use super::link::Peer;
 use super::objects::{Catalog, View};
+use super::own::Own;
 use super::reassembly::Receiving;
 use super::requester::{Outcome, Purpose, Requester};
 use super::segment::{Progress, Sending};
+use super::services::{self, Heard};
 use super::settings::Settings;
 use super::writes::{Ticket, Writes};
 use crate::durable::Keepsake;
@@ -58,6 +64,7 @@ pub(in crate::bacnet) struct Stack {
     settings: Settings,
     catalog: Catalog,
     subscriptions: Subscriptions,
+    own: Own,
     sending: Vec<Sending>,
     receiving: Vec<Receiving>,
     writes: Writes,
@@ -73,6 +80,7 @@ impl Stack {
             plant,
             settings,
             subscriptions: Subscriptions::default(),
+            own: Own::default(),
             sending: Vec::new(),
             receiving: Vec::new(),
             writes: Writes::default(),
@@ -88,6 +96,12 @@ impl Stack {
         tracing::debug!(key, "a keepsake of nobody");
     }
 
+    /// The objects.
+    #[cfg(test)]
+    pub(in crate::bacnet) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// Our I-Am, for the start.
     pub(in crate::bacnet) fn hello(&self) -> Option<Effect> {
         discovery::i_am(&self.catalog, &self.settings).map(Effect::Broadcast)
@@ -100,6 +114,7 @@ impl Stack {
             settings: &self.settings,
             image,
             subscriptions: &self.subscriptions,
+            own: &self.own,
             now,
         }
     }
@@ -118,7 +133,7 @@ impl Stack {
             return effects.push(Effect::Rejected("apdu"));
         };
         match first >> 4 {
-            1 => self.unconfirmed(peer, apdu, now, effects),
+            1 => self.unconfirmed(peer, apdu, image, now, effects),
             // Nothing else may be broadcast (clauses 5.4.5.1, 6.5).
             _ if group => effects.push(Effect::Rejected("broadcast")),
             0 if first & 0x08 != 0 => self.segment(peer, apdu, image, now, effects),
@@ -143,27 +158,56 @@ impl Stack {
         }
     }
 
-    fn unconfirmed(&mut self, peer: Peer, apdu: &[u8], now: Now, effects: &mut Vec<Effect>) {
+    fn unconfirmed(&mut self, peer: Peer, apdu: &[u8], image: &Image, now: Now, effects: &mut Vec<Effect>) {
         let Ok((ApduHeader::UnconfirmedRequest(service), params)) = ApduHeader::decode(apdu) else {
             return effects.push(Effect::Rejected("apdu"));
         };
-        let reply = match service {
-            UnconfirmedServiceChoice::WHO_IS => discovery::who_is(&self.catalog, &self.settings, params),
-            UnconfirmedServiceChoice::WHO_HAS => discovery::who_has(&self.catalog, &self.settings, params),
-            UnconfirmedServiceChoice::I_AM => {
-                for call in self.calls.on_i_am(peer, params) {
-                    self.place_call(call, peer, now, effects);
-                }
-                return;
-            }
-            // What we do not execute is discarded (clause 5.4.2).
-            _ => return,
-        };
-        match reply {
-            Ok(Some(apdu)) => effects.push(Effect::Send { peer, expecting_reply: false, apdu }),
-            Ok(None) => {}
-            Err(_) => effects.push(Effect::Rejected("service")),
+        // What we do not execute is discarded (clause 5.4.2).
+        let Some(execute) = services::unconfirmed(service) else { return };
+        if execute(self, &Heard { peer, params }, image, now, effects).is_err() {
+            effects.push(Effect::Rejected("service"));
         }
+    }
+
+    /// Who-Is.
+    pub(in crate::bacnet) fn who_is(
+        &mut self,
+        heard: &Heard<'_>,
+        _: &Image,
+        _: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        let reply = discovery::who_is(&self.catalog, &self.settings, heard.params)?;
+        effects.extend(reply.map(|apdu| Effect::Send { peer: heard.peer, expecting_reply: false, apdu }));
+        Ok(())
+    }
+
+    /// Who-Has.
+    pub(in crate::bacnet) fn who_has(
+        &mut self,
+        heard: &Heard<'_>,
+        _: &Image,
+        _: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        let reply = discovery::who_has(&self.catalog, &self.settings, heard.params)?;
+        effects.extend(reply.map(|apdu| Effect::Send { peer: heard.peer, expecting_reply: false, apdu }));
+        Ok(())
+    }
+
+    /// I-Am.
+    pub(in crate::bacnet) fn i_am(
+        &mut self,
+        heard: &Heard<'_>,
+        _: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        IAmRequest::decode(heard.params)?;
+        for call in self.calls.on_i_am(heard.peer, heard.params) {
+            self.place_call(call, heard.peer, now, effects);
+        }
+        Ok(())
     }
 
     /// There is a new image: tell subscribers what moved.

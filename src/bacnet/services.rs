@@ -1,0 +1,109 @@
+//! Which services the device executes and which it initiates: the dispatcher runs by these two tables, and
+//! Protocol_Services_Supported and the PICS are made of them.
+//!
+//! A service is named by its bit in BACnetServicesSupported (clause 21), which is one number for confirmed and
+//! unconfirmed ones alike.
+
+use bacnet_types::enums::{ConfirmedServiceChoice as C, UnconfirmedServiceChoice as U};
+use bacnet_types::error::Error;
+
+use super::answer::Refused;
+use super::link::Peer;
+use super::stack::{Ask, Effect, Stack};
+use crate::point::Image;
+use crate::time::Now;
+
+/// How a confirmed request is executed: it answers through the effects, or is turned down.
+pub(super) type Execute = fn(&mut Stack, &Ask<'_>, &Image, Now, &mut Vec<Effect>) -> Result<(), Refused>;
+/// How an unconfirmed request is executed; what cannot be understood is counted and answered by nothing.
+pub(super) type Take = fn(&mut Stack, &Heard<'_>, &Image, Now, &mut Vec<Effect>) -> Result<(), Error>;
+
+/// An unconfirmed request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard<'d> {
+    pub(super) peer: Peer,
+    pub(super) params: &'d [u8],
+}
+
+/// One service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Service<Choice, Do> {
+    pub(super) choice: Choice,
+    /// Its bit in BACnetServicesSupported.
+    pub(super) bit: u8,
+    pub(super) name: &'static str,
+    /// How it is executed, if it is.
+    pub(super) execute: Option<Do>,
+    /// We send it, too.
+    pub(super) initiated: bool,
+}
+
+impl<Choice: Copy, Do: Copy> Service<Choice, Do> {
+    const fn executed(choice: Choice, bit: u8, name: &'static str, execute: Do) -> Self {
+        Self { choice, bit, name, execute: Some(execute), initiated: false }
+    }
+
+    const fn sent(choice: Choice, bit: u8, name: &'static str) -> Self {
+        Self { choice, bit, name, execute: None, initiated: true }
+    }
+
+    const fn and_sent(self) -> Self {
+        Self { initiated: true, ..self }
+    }
+}
+
+/// Confirmed services. It is searched from the top: what is asked most stands first.
+pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
+    Service::executed(C::READ_PROPERTY, 12, "ReadProperty", Stack::read_one as Execute),
+    Service::executed(C::READ_PROPERTY_MULTIPLE, 14, "ReadPropertyMultiple", Stack::read_many),
+    Service::executed(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one),
+    Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
+    Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe),
+    Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
+];
+
+/// Unconfirmed services.
+pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
+    Service::executed(U::WHO_IS, 34, "Who-Is", Stack::who_is as Take).and_sent(),
+    Service::executed(U::I_AM, 26, "I-Am", Stack::i_am as Take).and_sent(),
+    Service::executed(U::WHO_HAS, 33, "Who-Has", Stack::who_has as Take),
+    Service::sent(U::I_HAVE, 27, "I-Have"),
+    Service::sent(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification"),
+];
+
+/// How a confirmed service is executed.
+pub(super) fn confirmed(choice: C) -> Option<Execute> {
+    CONFIRMED.iter().find(|service| service.choice == choice)?.execute
+}
+
+/// How an unconfirmed service is executed.
+pub(super) fn unconfirmed(choice: U) -> Option<Take> {
+    UNCONFIRMED.iter().find(|service| service.choice == choice)?.execute
+}
+
+/// What is known of one service, whichever kind it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) bit: u8,
+    pub(super) name: &'static str,
+    pub(super) executed: bool,
+    pub(super) initiated: bool,
+}
+
+/// All services, by their bits.
+pub(super) fn all() -> Vec<Known> {
+    fn known<Choice, Do>(service: &Service<Choice, Do>) -> Known {
+        let Service { bit, name, initiated, .. } = *service;
+        Known { bit, name, executed: service.execute.is_some(), initiated }
+    }
+    let mut all: Vec<Known> = CONFIRMED.iter().map(known).chain(UNCONFIRMED.iter().map(known)).collect();
+    all.sort_by_key(|service| service.bit);
+    all
+}
+
+/// The bits of those that are executed.
+pub(super) fn executed() -> impl Iterator<Item = u32> {
+    let confirmed = CONFIRMED.iter().filter(|service| service.execute.is_some()).map(|service| service.bit);
+    let unconfirmed = UNCONFIRMED.iter().filter(|service| service.execute.is_some()).map(|service| service.bit);
+    confirmed.chain(unconfirmed).map(u32::from)
+}
