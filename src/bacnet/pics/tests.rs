@@ -22,16 +22,15 @@ use crate::time::Now;
 /// An object of every type, over a point that takes commands and over one that does not.
 fn plant() -> Plant {
     let mut plant = testing::plant(0);
+    let like = plant.bacnet[0].clone();
     let mut face = |point: PointId, kind, instance| {
         plant.bacnet.push(ObjectFace {
             point,
             kind,
             instance,
             name: format!("{} {instance}", ObjectKind::as_str(kind)),
-            description: String::new(),
             unit: plant.points[point.index()].unit,
-            cov_increment: 1.0,
-            alarm: false,
+            ..like.clone()
         });
     };
     for (kind, ..) in ObjectKind::TABLE {
