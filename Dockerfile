@@ -5,6 +5,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 COPY mappings ./mappings
+COPY scenarios ./scenarios
 COPY config ./config
 COPY benches ./benches
 RUN cargo build --release --locked --bin heatgate

@@ -36,4 +36,5 @@ pub mod web;
 // shell
 pub mod gateway;
 pub mod sim;
+pub mod simulate;
 pub mod cli;

@@ -83,8 +83,9 @@ const RULES: &[Rule] = rules! {
     "store": ["VOCABULARY", "meter", "PORTS"], ["CLOCKS", "net"];
     "web": ["VOCABULARY", "mapping", "PORTS"], ["CLOCKS", "fs"];
     "sim": ["VOCABULARY", "PORTS"], ["CLOCKS", "fs"];
+    "simulate": ["VOCABULARY", "mapping", "control", "engine", "sim"], ["CLOCKS", "OUTSIDE"];
     "gateway": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "modbus", "bacnet", "mqtt", "store", "web"], [];
-    "cli": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "modbus", "bacnet", "mqtt", "store", "web", "gateway", "sim"], ["CLOCKS"];
+    "cli": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "modbus", "bacnet", "mqtt", "store", "web", "gateway", "sim", "simulate"], ["CLOCKS"];
     "main": ["cli"], ["CLOCKS", "OUTSIDE"];
     "lib": ["VOCABULARY"], [];
 };

@@ -11,6 +11,7 @@ mod points;
 mod rearm;
 mod run;
 mod sim;
+mod simulate;
 
 use std::ffi::OsString;
 
@@ -49,6 +50,8 @@ enum Command {
     Handover(handover::Args),
     /// One simulated part of a site as a process of its own.
     Sim(sim::Args),
+    /// The control loop against the plant model, no network.
+    Simulate(simulate::Args),
 }
 
 /// argv to exit code.
@@ -71,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rearm(args) => rearm::run(&args),
         Command::Handover(args) => handover::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 

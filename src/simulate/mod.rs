@@ -1,0 +1,25 @@
+//! The control loop against the plant model in simulated time: the real engine, no network, weeks in seconds.
+//!
+//! ```text
+//!   scenario ─► case ─► run ─┬─ seat (the engine) ◄─readings, requests─ site, building
+//!   (file)   (or drawn)      │        └── commands ─────────────────►  (heaters, water, room)
+//!                            └─ reference: the attainable request and an oracle on a plant of its own
+//!                                                                        ─► measures, moments
+//! ```
+//!
+//! The same seed gives the same bytes, however many cores run it.
+
+mod building;
+mod draw;
+mod many;
+mod measure;
+mod reference;
+mod run;
+mod scenario;
+mod seat;
+mod site;
+
+pub use many::{Job, Study, Summary, study};
+pub use measure::Measures;
+pub use run::{Moment, Outcome};
+pub use scenario::{BadScenario, Scenario, Variant, names};
