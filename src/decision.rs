@@ -301,6 +301,22 @@ pub enum Reason {
         /// Power that gives the heat.
         power: Watts,
     },
+    /// Nothing was ever learned of the efficiency, so it is the mapping's: why.
+    EfficiencyBelieved(&'static str),
+    /// The efficiency stays as it was learned: why.
+    EfficiencyHeld(&'static str),
+    /// A trembling request is followed slowly.
+    Smoothed {
+        /// Power that it asks for.
+        from: Watts,
+        /// Power that is gone for.
+        to: Watts,
+    },
+    /// What ramps and deadbands withheld, or gave too much, is made up for.
+    Repaid {
+        /// Power added.
+        by: Watts,
+    },
     /// A ceiling took power away.
     Ceiling {
         /// Which.
@@ -370,6 +386,12 @@ impl fmt::Display for Reason {
             }
             Self::Off => f.write_str("no heat is asked"),
             Self::FeedForward { eta, power } => write!(f, "at efficiency {eta:.3} that is {:.1} kW", power.kw()),
+            Self::EfficiencyBelieved(why) => write!(f, "the efficiency is the mapping's: {why}"),
+            Self::EfficiencyHeld(why) => write!(f, "the efficiency stays as it was learned: {why}"),
+            Self::Smoothed { from, to } => {
+                write!(f, "the request trembles: {:.1} kW on the way to {:.1} kW", to.kw(), from.kw())
+            }
+            Self::Repaid { by } => write!(f, "{:+.1} kW for what ramps and small differences withheld", by.kw()),
             Self::Ceiling { by, to, from } => {
                 match by {
                     Ceiling::Rated => f.write_str("rated power")?,

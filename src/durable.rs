@@ -78,6 +78,26 @@ pub struct Keepsake {
     pub value: Option<Vec<u8>>,
 }
 
+/// What control has learned of a zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedEfficiency {
+    /// The zone's name.
+    pub zone: String,
+    /// Heat per electrical power, estimated from its meter.
+    pub eta: f64,
+    /// Variance of its logarithm: how sure that is.
+    pub variance: f64,
+}
+
+/// How long a heater has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedRuntime {
+    /// The heater's name.
+    pub heater: String,
+    /// Seconds above rest.
+    pub seconds: u64,
+}
+
 /// One consistent state. Intervals are those closed since the checkpoint before; the rest replaces what was there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Checkpoint {
@@ -91,4 +111,8 @@ pub struct Checkpoint {
     pub latches: Vec<(String, SafetyLatch)>,
     /// Slots that survive.
     pub slots: Vec<SavedSlot>,
+    /// Estimated efficiencies.
+    pub efficiencies: Vec<SavedEfficiency>,
+    /// How long heaters have run.
+    pub runtimes: Vec<SavedRuntime>,
 }

@@ -5,6 +5,7 @@ use crate::plant::{Heater, Zone, ZoneRole};
 use crate::units::Watts;
 
 use super::demand::Asked;
+use super::efficiency::Standing;
 use super::heater::resting;
 use super::inputs::Inputs;
 use super::mode::Mode;
@@ -89,6 +90,11 @@ impl ZoneControl {
         if heat > Watts::ZERO {
             let power = heat / eta;
             reasons.push(Reason::FeedForward { eta, power });
+            match self.estimate.standing() {
+                Standing::FeedForward(why) => reasons.push(Reason::EfficiencyBelieved(why)),
+                Standing::Held(why) => reasons.push(Reason::EfficiencyHeld(why)),
+                Standing::Learning => {}
+            }
             goal.power = Some(power);
         } else {
             reasons.push(Reason::Off);

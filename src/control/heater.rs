@@ -67,6 +67,9 @@ pub(super) struct HeaterControl {
     /// Most power that it said it can draw; kept when it cannot be read.
     most: Option<Watts>,
     started: Mono,
+    /// How long it has run above rest, earlier lives included.
+    pub run: Duration,
+    looked: Mono,
 }
 
 impl HeaterControl {
@@ -81,11 +84,18 @@ impl HeaterControl {
             not_following: false,
             most: None,
             started: now,
+            run: Duration::ZERO,
+            looked: now,
         }
     }
 
     /// Look at its telemetry, state and acknowledgements.
     pub fn observe(&mut self, heater: &Heater, inputs: &Inputs<'_>) {
+        // Time of a stall is time that it ran all the same.
+        let passed = inputs.mono().since(std::mem::replace(&mut self.looked, inputs.mono()));
+        if self.cap > resting(heater) {
+            self.run = self.run.saturating_add(passed);
+        }
         self.acknowledge(heater, inputs);
         self.most = inputs.watts(heater.points.get(HeaterRole::Max)).or(self.most);
         self.presence = self.judge(heater, inputs);

@@ -1,14 +1,11 @@
 //! The control law: one frozen image and the time in, one decision with reasons out. Pure.
 //!
-//! From request to cap, each step in its file: `demand` (what is asked), feed-forward by `efficiency`, `limits` (what is
-//! allowed), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
+//! From request to cap, each step in its file: `demand` (what is asked), feed-forward by `efficiency` (learned from the heat
+//! meter behind the water's `lag`) and `compliance`, `limits` (what is allowed), `jitter` and `account` (what of a trembling
+//! request is followed, and what ramps and deadbands owe), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
 //! (is the building alive), `heater` (are the controllers), `safety` (the latch), `goal` (what the mode wants), `orders`
 //! (the commands), `delivery` (does heat arrive), `report` (what is said of it). `zone` ties them together; `inputs` is the
 //! only door to the image.
-//!
-//! Efficiency is believed, not estimated: it is the constant of the mapping, and so the law is a feed-forward; a heat
-//! meter serves the alarms and the backup call only. There is no staging of heaters, and no season: summer is a matter of
-//! the request.
 //!
 //! Decided here, because it is asked of all of it:
 //! - *Nothing missing raises power.* A temperature that is gone keeps its last effect, an electrical limit stays in force,
@@ -16,13 +13,17 @@
 //! - *Safety* commands a cap of 0 W, a ramp of 0 (as fast as it can) and a fallback of 0 W to every heater: controllers
 //!   clamp that to what they can do, and say so.
 
+mod account;
 mod allocation;
+mod compliance;
 mod delivery;
 mod demand;
 mod efficiency;
 mod goal;
 mod heater;
 mod inputs;
+mod jitter;
+mod lag;
 mod limits;
 mod loss;
 mod mode;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{Command, Decision, Desired, SafetyLatch};
+use crate::durable::{SavedEfficiency, SavedRuntime};
 use crate::plant::{Plant, ZoneId};
 use crate::point::Image;
 use crate::time::Now;
@@ -89,6 +91,35 @@ impl Controller {
         };
         let zones = plant.zones.iter().map(|zone| ZoneControl::new(&plant, zone, mode(&zone.name), now.mono)).collect();
         Self { plant, settings, zones, last: Vec::new() }
+    }
+
+    /// Go on with what was learned before a restart; what is of another plant is left out.
+    #[must_use]
+    pub fn remembering(mut self, efficiencies: &[SavedEfficiency], runtimes: &[SavedRuntime]) -> Self {
+        for (zone, control) in self.plant.zones.iter().zip(&mut self.zones) {
+            if let Some(saved) = efficiencies.iter().find(|saved| saved.zone == zone.name) {
+                control.estimate.restore(saved);
+            }
+            for (id, heater) in &mut control.heaters {
+                let name = self.plant.heater(*id).map(|heater| heater.name.as_str());
+                if let Some(saved) = runtimes.iter().find(|saved| Some(saved.heater.as_str()) == name) {
+                    heater.run = Duration::from_secs(saved.seconds);
+                }
+            }
+        }
+        self
+    }
+
+    /// What was learned, for the next life.
+    pub fn learned(&self) -> (Vec<SavedEfficiency>, Vec<SavedRuntime>) {
+        let zones = self.plant.zones.iter().zip(&self.zones);
+        let efficiencies = zones.filter_map(|(zone, control)| control.estimate.saved(zone));
+        let heaters = self.zones.iter().flat_map(|control| &control.heaters);
+        let runtimes = heaters.filter_map(|(id, heater)| {
+            let name = self.plant.heater(*id)?.name.clone();
+            Some(SavedRuntime { heater: name, seconds: heater.run.as_secs() })
+        });
+        (efficiencies.collect(), runtimes.collect())
     }
 
     /// One step: every 10 s of site time, and at once when a request, a limit, an alarm input, a heater's state or a link

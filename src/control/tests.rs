@@ -2,5 +2,6 @@
 
 mod anchors;
 mod bench;
+mod learning;
 mod losses;
 mod random;

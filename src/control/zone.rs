@@ -6,12 +6,15 @@ use crate::plant::{Heater, HeaterId, HeaterRole, MeterRole, Plant, Zone, ZoneRol
 use crate::time::Mono;
 use crate::units::Watts;
 
+use super::account::Account;
+use super::compliance::Compliance;
 use super::delivery::Delivery;
 use super::demand::{Asked, Demand, Tracking, asked_since_start};
-use super::efficiency;
+use super::efficiency::{self, Estimate};
 use super::goal::Goal;
 use super::heater::HeaterControl;
 use super::inputs::{Inputs, Unusable};
+use super::jitter::Jitter;
 use super::limits::{Ceilings, Limits};
 use super::loss::Watch;
 use super::mode::{Mode, Seen};
@@ -20,6 +23,13 @@ use super::ramp::{Ramp, Rates};
 use super::safety::{self, Signals};
 use super::send::{DEADBAND, Gate, Standing};
 use super::{Settings, report};
+
+/// A longer step than this is a stall.
+const LONGEST_STEP: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn heaters_of<'a>(plant: &'a Plant, zone: &'a Zone) -> impl Iterator<Item = &'a Heater> {
+    zone.heaters.iter().filter_map(|id| plant.heater(*id))
+}
 
 /// The controller of one zone, and of its heaters.
 #[derive(Debug, Clone)]
@@ -34,6 +44,10 @@ pub(super) struct ZoneControl {
     watch: Watch,
     limits: Limits,
     pub gate: Gate,
+    pub estimate: Estimate,
+    compliance: Compliance,
+    account: Account,
+    jitter: Jitter,
     /// Which heaters took part at the last step.
     members: Vec<bool>,
     /// The last heat that the building asked for.
@@ -79,6 +93,10 @@ impl ZoneControl {
             watch: Watch::new(now),
             limits: Limits::default(),
             gate: Gate::default(),
+            estimate: Estimate::new(zone, efficiency::believed(zone, heaters_of(plant, zone))),
+            compliance: Compliance::new(now),
+            account: Account::new(now),
+            jitter: Jitter::default(),
             members: Vec::new(),
             held: Watts::ZERO,
             short: false,
@@ -117,7 +135,7 @@ impl ZoneControl {
             self.ramp.restart(self.sent_in());
         }
 
-        let eta = efficiency::believed(zone, self.part(plant, true).map(|(heater, _)| heater));
+        let eta = self.learn(zone, inputs);
         let reserve: Watts = self.part(plant, false).map(|(heater, control)| control.reserve(heater, inputs)).sum();
         let tracking = Tracking { heat: (self.ramp.at() + reserve) * eta, held: self.short };
         let asked = self.demand.read(zone, inputs, tracking);
@@ -143,7 +161,8 @@ impl ZoneControl {
             reasons.push(Reason::CeilingBelowFloor { ceiling, floor });
         }
         let high_in = (ceiling - reserve).max(Watts::ZERO);
-        let mut target = (wanted - reserve).max(Watts::ZERO).min(high_in);
+        let aim = ((wanted - reserve).max(Watts::ZERO) / self.compliance.kappa()).min(high_in);
+        let mut target = self.smoothed(zone, now, &goal, aim, (idle_in.min(high_in), high_in), &mut reasons);
         if let Some(why) = goal.no_raise {
             let had = self.sent_in();
             // What the deadband left unsent is no raise that somebody misses.
@@ -198,6 +217,55 @@ impl ZoneControl {
         decision
     }
 
+    /// Look at what can be learned: efficiency, and how caps are kept. The efficiency of those that take part.
+    fn learn(&mut self, zone: &Zone, inputs: &Inputs<'_>) -> f64 {
+        let plant = inputs.plant;
+        let now = inputs.mono();
+        let power = |takes: fn(&HeaterControl) -> bool| -> Option<Watts> {
+            let of = |id: &HeaterId| inputs.watts(plant.heater(*id)?.points.get(HeaterRole::Power));
+            self.heaters.iter().filter(|(_, heater)| takes(heater)).map(|(id, _)| of(id)).sum()
+        };
+        let (all, members) = (power(|_| true), power(HeaterControl::takes_part));
+        self.estimate.observe(zone, inputs, all.filter(|_| !self.heaters.is_empty()));
+        self.compliance.observe(now, self.sent_in(), members, LONGEST_STEP);
+        self.account.book(now, self.sent_in(), zone.rated);
+        self.eta(zone, plant)
+    }
+
+    /// Efficiency of those that take part.
+    fn eta(&self, zone: &Zone, plant: &Plant) -> f64 {
+        let some = efficiency::believed(zone, self.part(plant, true).map(|(heater, _)| heater));
+        self.estimate.of_some(some, efficiency::believed(zone, heaters_of(plant, zone)))
+    }
+
+    /// The power to go for: the aim, without its tremble, and with what ramps and deadbands owe.
+    fn smoothed(
+        &mut self,
+        zone: &Zone,
+        now: Mono,
+        goal: &Goal,
+        aim: Watts,
+        (low, high): (Watts, Watts),
+        reasons: &mut Vec<Reason>,
+    ) -> Watts {
+        let heat = goal.heat.filter(|_| goal.power.is_some() && goal.no_raise.is_none());
+        self.account.aim(heat.map(|_| aim));
+        let Some(heat) = heat else {
+            self.jitter.rest();
+            return aim;
+        };
+        let share = heat.ratio(zone.nominal_heat).unwrap_or(0.0);
+        let followed = self.jitter.follow(now, share, aim, zone.rated);
+        if self.jitter.slows() && (followed - aim).abs() > zone.rated * DEADBAND {
+            reasons.push(Reason::Smoothed { from: aim, to: followed });
+        }
+        let repay = self.account.repay(zone.rated);
+        if repay.abs() > zone.rated * (DEADBAND / 2.0) {
+            reasons.push(Reason::Repaid { by: repay });
+        }
+        (followed + repay).max(low).min(high)
+    }
+
     /// What `fault_reset` may reset: alarms of control's own. Never the safety latch, never a heater's own fault.
     fn reset(&mut self) {
         self.delivery.reset();
@@ -237,7 +305,7 @@ impl ZoneControl {
                 Some(power.max(Watts::ZERO).min(heater.rated))
             })
             .collect();
-        let eta = efficiency::believed(zone, self.part(plant, true).map(|(heater, _)| heater));
+        let eta = self.eta(zone, plant);
         if let Some(measured) = measured {
             let running: Watts = measured.into_iter().sum();
             self.ramp.restart(self.ramp.at().max(running.min(heat / eta)));

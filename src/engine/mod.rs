@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::control::{Controller, RearmRefusal, Settings as ControlSettings};
 use crate::decision::{Decision, SafetyLatch};
-use crate::durable::{Checkpoint, SavedCounter, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, SavedCounter, SavedEfficiency, SavedInterval, SavedRuntime, SavedSlot};
 use crate::meter::{Ledger, LedgerEvent};
 use crate::plant::{HeaterRole, Plant, SiteRole, ZoneId, ZoneRole};
 use crate::point::{Image, PointId, Reading, Slot, Update, Value};
@@ -129,6 +129,10 @@ pub struct Restored {
     pub latches: Vec<(String, SafetyLatch)>,
     /// Priority slots.
     pub slots: Vec<SavedSlot>,
+    /// Estimated efficiencies of zones.
+    pub efficiencies: Vec<SavedEfficiency>,
+    /// How long heaters have run.
+    pub runtimes: Vec<SavedRuntime>,
     /// There was a memory and it is lost: the epoch that begins.
     pub new_epoch: Option<u32>,
 }
@@ -190,7 +194,8 @@ impl Engine {
         if let Some(epoch) = restored.new_epoch {
             ledger = ledger.begun_anew(epoch);
         }
-        let mut controller = Controller::new(Arc::clone(&plant), settings.control, now, restored.latches);
+        let mut controller = Controller::new(Arc::clone(&plant), settings.control, now, restored.latches)
+            .remembering(&restored.efficiencies, &restored.runtimes);
         let decision = Arc::new(controller.step(now, &image));
         let mut engine = Self {
             published: Arc::new(image.clone()),
@@ -432,12 +437,15 @@ impl Engine {
             }));
         }
         let latches = self.plant.zones.iter().zip(&self.decision.latches);
+        let (efficiencies, runtimes) = self.controller.learned();
         Checkpoint {
             seq: self.checkpoint_seq,
             counters,
             intervals: std::mem::take(&mut self.intervals),
             latches: latches.filter_map(|(zone, latch)| Some((zone.name.clone(), latch.clone()?))).collect(),
             slots,
+            efficiencies,
+            runtimes,
         }
     }
 }

@@ -170,6 +170,8 @@ impl Gateway {
             counters: restored.checkpoint.counters,
             latches: restored.checkpoint.latches,
             slots: restored.checkpoint.slots,
+            efficiencies: restored.checkpoint.efficiencies,
+            runtimes: restored.checkpoint.runtimes,
         };
 
         let settings = EngineSettings { control: control::Settings { observe, liveness, bms_liveness }, liveness };

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::build::{Builder, LaidZone};
 use super::written::{HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
-use crate::plant::{BmsLossPolicy, Heater, HeaterId, HeaterRole, Roles, Source, TemperatureLimit, Zone, ZoneId};
+use crate::plant::{
+    Allocation, BmsLossPolicy, Heater, HeaterId, HeaterRole, Law, Roles, Source, TemperatureLimit, Zone, ZoneId,
+};
 use crate::point::Kind;
 use crate::units::{Celsius, Quantity, Unit, Watts};
 use crate::written::{At, PercentPerMinute, Place, did_you_mean};
@@ -14,6 +16,9 @@ const ETA: (f64, f64) = (0.70, 1.02);
 
 /// A command is refreshed every 60 s, so a shorter lease would end between two of them.
 const LEASE: (Duration, Duration) = (Duration::from_secs(90), Duration::from_secs(3600));
+
+/// Between power and metered heat lie seconds to an hour.
+const WATER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 /// Before its zone is known.
 const NO_ZONE: ZoneId = ZoneId(u16::MAX);
@@ -148,8 +153,44 @@ impl Builder {
             inlet_limit: self.limit(written.inlet.as_ref(), 32.0, 35.0),
             contracted,
             on_bms_loss: self.loss(written.on_bms_loss.as_ref()),
+            law: self.law(written, rated),
             points: Roles::default(),
         }
+    }
+
+    fn law(&mut self, written: &ZoneWritten, rated: Watts) -> Law {
+        let default = Law::default();
+        let summer_dump = written.summer_dump.as_ref().map_or(default.summer_dump, |at| at.value);
+        if let Some(at) = written.summer_dump.as_ref().filter(|_| summer_dump < Watts::ZERO || summer_dump > rated) {
+            let help = "the heat that the site can give away in summer, such as \"12 kW\"";
+            self.f.error("out-of-range", &at.place, format!("it lies between 0 and the zone's {rated}"), help);
+        }
+        let allocation = match written.allocation.as_ref().map(|at| (at, at.value.as_str())) {
+            None | Some((_, "proportional")) => Allocation::Proportional,
+            Some((_, "staged")) => Allocation::Staged,
+            Some((at, other)) => {
+                let help = did_you_mean(other, ["proportional", "staged"]);
+                self.f.error("unknown-word", &at.place, format!("`allocation` cannot be `{other}`"), help);
+                default.allocation
+            }
+        };
+        Law {
+            delay: self.water(written.heat_delay.as_ref(), default.delay),
+            lag: self.water(written.heat_lag.as_ref(), default.lag),
+            allocation,
+            summer_dump,
+            shared_limit: written.shared_limit.as_ref().map(|at| at.value.clone()),
+        }
+    }
+
+    /// How long heat is on its way.
+    fn water(&mut self, written: Option<&At<Duration>>, default: Duration) -> Duration {
+        let Some(at) = written else { return default };
+        if !(WATER.0..=WATER.1).contains(&at.value) {
+            let help = "from 1s to 1h; by default 60s until the first heat is metered, and 240s for most of it";
+            self.f.error("out-of-range", &at.place, "heat is not on its way for that long or short", help);
+        }
+        at.value
     }
 
     fn zone_heaters(&mut self, written: &ZoneWritten, zone: ZoneId) -> Vec<HeaterId> {

@@ -92,6 +92,7 @@ fn plant() -> Plant {
             room_limit: limit,
             inlet_limit: limit,
             contracted: Watts::ZERO,
+            law: crate::plant::Law::default(),
             on_bms_loss: BmsLossPolicy::Cancel,
             points: roles(&[(ZoneRole::HeatEnergy, ZONE_HEAT), (ZoneRole::ElectricalEnergy, ZONE_ELECTRICAL)]),
         }],

@@ -61,6 +61,7 @@ pub(super) fn plant() -> Plant {
         room_limit: limit,
         inlet_limit: limit,
         contracted: Watts::ZERO,
+        law: crate::plant::Law::default(),
         on_bms_loss: BmsLossPolicy::Cancel,
         points: Default::default(),
     };

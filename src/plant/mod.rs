@@ -5,6 +5,7 @@ mod alarm;
 mod codec;
 mod face;
 mod field;
+mod law;
 mod property;
 mod role;
 mod serial;
@@ -15,6 +16,7 @@ pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, Serv
 pub use field::{
     Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, RegisterPlace, RegisterType, WordOrder, WritePlace,
 };
+pub use law::{Allocation, Law};
 pub use property::{Cov, ObjectClass, ObjectRef, PRESENT_VALUE, PropertyPlace, RawNumber, property_number};
 pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};
 pub use serial::{Parity, SerialLine};
@@ -176,6 +178,8 @@ pub struct Zone {
     pub contracted: Watts,
     /// When the BMS is lost.
     pub on_bms_loss: BmsLossPolicy,
+    /// How control treats it.
+    pub law: Law,
     /// Its points by role.
     pub points: Roles<ZoneRole>,
 }

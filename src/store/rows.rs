@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Restored, StoreError};
 use crate::decision::{Alarm, SafetyLatch};
-use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedEfficiency, SavedInterval, SavedRuntime, SavedSlot};
 use crate::point::{PointKey, Priority, Value};
 use crate::time::Utc;
 use crate::units::Energy;
@@ -62,6 +62,14 @@ fn latch(row: &Row<'_>) -> rusqlite::Result<(String, SafetyLatch)> {
     Ok((row.get("zone")?, SafetyLatch { cause: known.unwrap_or(Alarm::EmergencyStop), since: utc(row, "since")? }))
 }
 
+fn efficiency(row: &Row<'_>) -> rusqlite::Result<SavedEfficiency> {
+    Ok(SavedEfficiency { zone: row.get("zone")?, eta: row.get("eta")?, variance: row.get("variance")? })
+}
+
+fn runtime(row: &Row<'_>) -> rusqlite::Result<SavedRuntime> {
+    Ok(SavedRuntime { heater: row.get("heater")?, seconds: unsigned(row, "seconds")? })
+}
+
 /// `None` for a slot that this version cannot read: nobody commands then, which is what a relinquish default is for.
 fn slot(row: &Row<'_>) -> rusqlite::Result<Option<SavedSlot>> {
     let (key, kind, text): (String, String, String) = (row.get("key")?, row.get("kind")?, row.get("value")?);
@@ -116,6 +124,8 @@ pub(super) fn restore(connection: Connection) -> Result<(Connection, Restored), 
         counters: counters(&connection)?,
         latches: all(&connection, "SELECT * FROM latch ORDER BY zone", latch)?,
         slots: all(&connection, "SELECT * FROM slot ORDER BY key, priority", slot)?.into_iter().flatten().collect(),
+        efficiencies: all(&connection, "SELECT * FROM efficiency ORDER BY zone", efficiency)?,
+        runtimes: all(&connection, "SELECT * FROM runtime ORDER BY heater", runtime)?,
         ..Checkpoint::default()
     };
     let boots: Option<i64> =
@@ -216,6 +226,24 @@ pub(super) fn write_keepsakes<'a>(
             Some(value) => keep.execute(params![keepsake.key, value])?,
             None => forget.execute([&keepsake.key])?,
         };
+    }
+    Ok(())
+}
+
+pub(super) fn write_efficiencies(transaction: &Transaction<'_>, learned: &[SavedEfficiency]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM efficiency", [])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO efficiency VALUES (?1, ?2, ?3)")?;
+    for one in learned {
+        insert.execute(params![one.zone, one.eta, one.variance])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_runtimes(transaction: &Transaction<'_>, runtimes: &[SavedRuntime]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM runtime", [])?;
+    let mut insert = transaction.prepare_cached("INSERT INTO runtime VALUES (?1, ?2)")?;
+    for one in runtimes {
+        insert.execute(params![one.heater, signed(one.seconds)])?;
     }
     Ok(())
 }

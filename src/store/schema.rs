@@ -33,14 +33,22 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE keepsake (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE efficiency (zone TEXT PRIMARY KEY, eta REAL NOT NULL, variance REAL NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE runtime (heater TEXT PRIMARY KEY, seconds INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The schema version of this program.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Files up to this size are checked as a whole. In larger ones, which years of intervals make, only what a start needs is,
 /// so that it stays quick; a fault in their intervals shows when they are read.
 const FULL_CHECK_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What a start needs, with the schema version since which it is there.
+const SMALL: [(i64, &[&str]); 3] =
+    [(1, &["meta", "counter", "latch", "slot"]), (2, &["keepsake"]), (3, &["efficiency", "runtime"])];
 
 /// Open, check and migrate.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -55,14 +63,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn check(connection: &Connection, size: u64) -> Result<(), StoreError> {
-    let small = ["meta", "counter", "latch", "slot", "keepsake"];
-    let what: &[&str] = if size <= FULL_CHECK_BYTES {
-        &["1"]
-    } else if version(connection)? < 2 {
-        // Of an earlier schema, which has no keepsakes yet.
-        small.get(..4).unwrap_or_default()
+    let what: Vec<&str> = if size <= FULL_CHECK_BYTES {
+        vec!["1"]
     } else {
-        &small
+        let version = version(connection)?;
+        SMALL.iter().filter(|(since, _)| *since <= version).flat_map(|(_, tables)| *tables).copied().collect()
     };
     for what in what {
         let verdict: String = connection.query_row(&format!("PRAGMA integrity_check({what})"), [], |row| row.get(0))?;

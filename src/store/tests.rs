@@ -6,7 +6,7 @@ use tempfile::tempdir;
 
 use super::{FILE, Reader, Restored, Store, StoreError};
 use crate::decision::{Alarm, SafetyLatch};
-use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedCounter, SavedEfficiency, SavedInterval, SavedRuntime, SavedSlot};
 use crate::point::{PointKey, Priority, Value};
 use crate::time::Utc;
 use crate::units::Energy;
@@ -67,6 +67,8 @@ fn checkpoint(seq: u64) -> Checkpoint {
             slot("hall/d", 15, Value::Unsigned(u64::MAX)),
             slot("hall/e", 15, Value::Energy(Energy::from_wh(9))),
         ],
+        efficiencies: vec![SavedEfficiency { zone: "hall".into(), eta: 0.881, variance: 3.3e-5 }],
+        runtimes: vec![SavedRuntime { heater: "rack-a".into(), seconds: 86_400 + seq }],
     }
 }
 

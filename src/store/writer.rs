@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, Unsent, outbox, rows};
 use crate::decision::SafetyLatch;
-use crate::durable::{Checkpoint, Keepsake, SavedInterval, SavedSlot};
+use crate::durable::{Checkpoint, Keepsake, SavedEfficiency, SavedInterval, SavedRuntime, SavedSlot};
 
 /// Jobs that may wait; whoever sends waits with them.
 const QUEUE: usize = 16;
@@ -91,7 +91,15 @@ impl StoreWriter {
 pub(super) fn start(connection: Connection) -> std::io::Result<(StoreWriter, JoinHandle<()>)> {
     let (jobs, receiver) = mpsc::channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
-    let mut thread = Thread { connection, late: VecDeque::new(), dropped: dropped.clone(), latches: None, slots: None };
+    let mut thread = Thread {
+        connection,
+        late: VecDeque::new(),
+        dropped: dropped.clone(),
+        latches: None,
+        slots: None,
+        efficiencies: None,
+        runtimes: None,
+    };
     let handle = std::thread::Builder::new().name("store".into()).spawn(move || thread.run(receiver))?;
     Ok((StoreWriter { jobs, dropped }, handle))
 }
@@ -123,6 +131,8 @@ struct Thread {
     /// What is on disk; written only when it changes.
     latches: Option<Vec<(String, SafetyLatch)>>,
     slots: Option<Vec<SavedSlot>>,
+    efficiencies: Option<Vec<SavedEfficiency>>,
+    runtimes: Option<Vec<SavedRuntime>>,
 }
 
 impl Thread {
@@ -184,6 +194,8 @@ impl Thread {
                     self.late.clear();
                     self.latches = Some(newest.latches.clone());
                     self.slots = Some(newest.slots.clone());
+                    self.efficiencies = Some(newest.efficiencies.clone());
+                    self.runtimes = Some(newest.runtimes.clone());
                 }
                 for (checkpoint, reply) in saves {
                     drop(reply.send(Ok(checkpoint.seq)));
@@ -216,6 +228,12 @@ impl Thread {
             }
             if self.slots.as_ref() != Some(&checkpoint.slots) {
                 rows::write_slots(&transaction, &checkpoint.slots)?;
+            }
+            if self.efficiencies.as_ref() != Some(&checkpoint.efficiencies) {
+                rows::write_efficiencies(&transaction, &checkpoint.efficiencies)?;
+            }
+            if self.runtimes.as_ref() != Some(&checkpoint.runtimes) {
+                rows::write_runtimes(&transaction, &checkpoint.runtimes)?;
             }
         }
         rows::write_keepsakes(&transaction, keeps.iter().flat_map(|(keepsakes, _)| keepsakes))?;

@@ -122,9 +122,7 @@ impl Report {
         }
         say(format_args!("  electricity      {:8.2} kWh", account.drawn_wh / 1000.0));
         if let Some(eta) = account.efficiency() {
-            say(format_args!(
-                "  efficiency       {eta:8.3}       metered; {believed:.3} is believed and not yet corrected"
-            ));
+            say(format_args!("  efficiency       {eta:8.3}       metered; control has learned {believed:.3}"));
         }
         say(format_args!("  commands sent    {commands:8}"));
     }

@@ -1,5 +1,6 @@
 //! A small plant and an image that tests can move.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,7 @@ pub fn plant() -> Plant {
         room_limit: limit(28.0, 32.0),
         inlet_limit: limit(32.0, 35.0),
         contracted: Watts::ZERO,
+        law: crate::plant::Law::default(),
         on_bms_loss: hold(),
         points,
     });
@@ -181,9 +183,18 @@ pub struct Bench {
     pub power: [f64; 4],
     /// What the meter shows, kW; `None`: it is silent.
     pub meter: Option<f64>,
+    /// The most that their jobs draw, kW; `None`: enough.
+    pub jobs: Option<[f64; 4]>,
     /// The building's side repeats its writes every 60 s.
     pub bms: bool,
     written: Vec<(ZoneRole, f64)>,
+    /// Power of the last minute and more, kW each 10 s, and the heat that the water gives of it.
+    on_its_way: VecDeque<(u64, f64)>,
+    pub heat: f64,
+    /// True efficiency.
+    pub eta: f64,
+    /// What heaters draw of their caps.
+    pub complies: f64,
 }
 
 pub fn at(s: u64) -> Now {
@@ -223,9 +234,14 @@ impl Bench {
             acks: [true; 4],
             states: [1; 4],
             power,
-            meter: Some(0.0),
+            meter: Some(15.0 * 0.95),
+            jobs: None,
             bms: true,
             written: Vec::new(),
+            on_its_way: VecDeque::new(),
+            heat: 15.0 * 0.95,
+            eta: 0.95,
+            complies: 1.0,
         }
     }
 
@@ -351,11 +367,19 @@ impl Bench {
         for (heater, kw) in RATED_KW.into_iter().enumerate() {
             let cap = self.last.desired.commands[heater].as_ref().map_or(0.0, |command| command.cap.kw());
             if self.heard[heater] {
-                self.power[heater] = cap.max(kw / 4.0);
+                let jobs = self.jobs.map_or(kw, |jobs| jobs[heater]);
+                self.power[heater] = (cap * self.complies).min(jobs).max(kw / 4.0);
             }
         }
+        // The water: after 60 s, with 240 s.
+        self.on_its_way.push_back((s, self.power.iter().sum()));
+        while self.on_its_way.get(1).is_some_and(|(at, _)| at + 60 <= s) {
+            self.on_its_way.pop_front();
+        }
+        let dt = u32::try_from(dt).unwrap();
+        self.heat += (self.on_its_way[0].1 * self.eta - self.heat) * (1.0 - f64::exp(-f64::from(dt) / 240.0));
         if self.meter.is_some() {
-            self.meter = Some(self.power.iter().sum::<f64>() * 0.95);
+            self.meter = Some(self.heat);
         }
     }
 
@@ -388,4 +412,15 @@ impl Bench {
     pub fn cap(&self) -> f64 {
         (self.caps().iter().sum::<f64>() * 1e3).round() / 1e3
     }
+}
+
+/// Within what deadband and repayment allow: 1 % of rated power each, and some.
+pub fn near(kw: f64, expected: f64) -> bool {
+    (kw - expected).abs() <= 1.3
+}
+
+/// The same for each heater, in proportion.
+pub fn all_near(caps: &[f64], expected: &[f64]) -> bool {
+    near(caps.iter().sum(), expected.iter().sum())
+        && caps.iter().zip(expected).all(|(cap, expected)| (cap - expected).abs() <= 0.5)
 }

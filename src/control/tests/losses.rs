@@ -1,6 +1,6 @@
 //! What is lost, and how it comes back.
 
-use super::bench::{Bench, plant};
+use super::bench::{Bench, all_near, near, plant};
 use crate::control::Settings;
 use crate::decision::{Alarm, FailSafe, Reason, RequestSource, ZoneState};
 use crate::plant::{BmsLossPolicy, HeaterRole, ZoneRole};
@@ -13,7 +13,7 @@ fn heating(bench: &mut Bench) {
     bench.ask_percent(50.0);
     bench.write(ZoneRole::OutdoorTemperature, 5.0);
     bench.run(400);
-    assert_eq!(bench.cap(), 30.0);
+    assert!(near(bench.cap(), 30.0), "{}", bench.cap());
 }
 
 #[test]
@@ -27,10 +27,10 @@ fn a_silent_building_is_held_then_brought_down_and_believed_again_on_a_new_write
     assert!(zone.alarms.has(Alarm::BmsLost));
     assert_eq!((zone.source, zone.state, zone.fault_code), (RequestSource::Hold, ZoneState::Heating, 1));
     bench.run(800);
-    assert_eq!(bench.cap(), 30.0);
+    assert!(near(bench.cap(), 30.0), "{}", bench.cap());
     // 10 %/min from 50 % to 30 %: two minutes.
     bench.run(300);
-    assert_eq!(bench.cap(), 18.0);
+    assert!(near(bench.cap(), 18.0), "{}", bench.cap());
     assert_eq!(bench.zone().source, RequestSource::Fallback);
     // Warmer weather: down to off; colder again: it stays.
     bench.number(bench.point(ZoneRole::OutdoorTemperature), 18.0);
@@ -44,7 +44,7 @@ fn a_silent_building_is_held_then_brought_down_and_believed_again_on_a_new_write
     bench.bms = true;
     let zone = bench.run(200);
     assert_eq!((zone.source, zone.alarms.has(Alarm::BmsLost)), (RequestSource::Bms, false));
-    assert_eq!(bench.cap(), 30.0);
+    assert!(near(bench.cap(), 30.0), "{}", bench.cap());
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn the_other_policies_cancel_or_fall_back() {
         heating(&mut bench);
         bench.bms = false;
         bench.run(400);
-        assert_eq!(bench.cap(), soon, "{policy:?}");
+        assert!(near(bench.cap(), soon), "{policy:?}: {}", bench.cap());
         bench.run(800);
-        assert_eq!(bench.cap(), late, "{policy:?}");
+        assert!(near(bench.cap(), late), "{policy:?}: {}", bench.cap());
     }
 }
 
@@ -114,7 +114,7 @@ fn an_expired_request_starts_the_policy() {
     bench.expire(ZoneRole::HeatRequestPercent);
     let zone = bench.run(10);
     assert_eq!(zone.source, RequestSource::Hold);
-    assert_eq!(bench.cap(), 30.0);
+    assert!(near(bench.cap(), 30.0), "{}", bench.cap());
 }
 
 #[test]
@@ -155,11 +155,11 @@ fn a_person_may_ask_while_the_building_is_lost() {
     bench.force(ZoneRole::HeatRequestPercent, 80.0);
     let zone = bench.run(300);
     assert_eq!(zone.source, RequestSource::Manual);
-    assert_eq!(bench.cap(), 48.0);
+    assert!(near(bench.cap(), 48.0), "{}", bench.cap());
     bench.release(ZoneRole::HeatRequestPercent);
     bench.run(300);
     assert_eq!(bench.zone().source, RequestSource::Hold);
-    assert_eq!(bench.cap(), 30.0);
+    assert!(near(bench.cap(), 30.0), "{}", bench.cap());
 }
 
 #[test]
@@ -170,14 +170,14 @@ fn a_lost_heaters_share_is_carried_by_the_others_and_it_comes_back_by_itself() {
     let zone = bench.run(60).clone();
     assert!(zone.alarms.has(Alarm::ControllerLost));
     assert!(zone.reasons.iter().any(|reason| matches!(reason, Reason::HeaterOut { heater, .. } if heater.0 == 0)));
-    assert_eq!(bench.caps(), [5.0, 10.0, 5.0, 5.0], "it may still obey its last command");
+    assert!(all_near(&bench.caps(), &[5.0, 10.0, 5.0, 5.0]), "{:?}", bench.caps());
     // After its lease it is at its fallback, and the others take over.
     bench.run(300);
-    assert_eq!(bench.caps(), [5.0, 12.5, 6.25, 6.25]);
+    assert!(all_near(&bench.caps(), &[5.0, 12.5, 6.25, 6.25]), "{:?}", bench.caps());
     bench.heard[0] = true;
     bench.power[0] = 5.0;
     bench.run(300);
-    assert_eq!(bench.caps(), [10.0, 10.0, 5.0, 5.0]);
+    assert!(all_near(&bench.caps(), &[10.0, 10.0, 5.0, 5.0]), "{:?}", bench.caps());
     assert!(!bench.zone().alarms.has(Alarm::ControllerLost));
 }
 
@@ -188,9 +188,9 @@ fn a_lease_ends_by_the_sites_clock_however_slowly_the_controllers_report() {
     heating(&mut bench);
     bench.heard[0] = false;
     assert!(bench.run(620).alarms.has(Alarm::ControllerLost));
-    assert_eq!(bench.caps(), [5.0, 10.0, 5.0, 5.0], "it may still obey its last command");
+    assert!(all_near(&bench.caps(), &[5.0, 10.0, 5.0, 5.0]), "{:?}", bench.caps());
     bench.run(300);
-    assert_eq!(bench.caps(), [5.0, 12.5, 6.25, 6.25]);
+    assert!(all_near(&bench.caps(), &[5.0, 12.5, 6.25, 6.25]), "{:?}", bench.caps());
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn without_acknowledgement_a_command_is_repeated_and_then_the_controller_is_lost
     bench.acks[1] = true;
     assert!(!bench.run(20).alarms.has(Alarm::ControllerLost));
     bench.run(300);
-    assert_eq!(bench.caps(), [12.0, 12.0, 6.0, 6.0]);
+    assert!(all_near(&bench.caps(), &[12.0, 12.0, 6.0, 6.0]), "{:?}", bench.caps());
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn local_mode_is_left_alone_and_counted() {
         bench.step();
     }
     // 30 kW wanted, 16 kW given by hand: 14 kW for the others.
-    assert_eq!(bench.caps(), [5.0, 7.0, 3.5, 3.5]);
+    assert!(all_near(&bench.caps(), &[5.0, 7.0, 3.5, 3.5]), "{:?}", bench.caps());
     assert!(!bench.zone().alarms.has(Alarm::ControllerLost));
 }
 

@@ -81,6 +81,11 @@ pub struct ZoneWritten {
     pub inlet: Option<LimitWritten>,
     pub contracted_power: Option<At<Watts>>,
     pub on_bms_loss: Option<LossWritten>,
+    pub heat_delay: Option<At<Duration>>,
+    pub heat_lag: Option<At<Duration>>,
+    pub allocation: Option<At<String>>,
+    pub summer_dump: Option<At<Watts>>,
+    pub shared_limit: Option<At<String>>,
 }
 
 impl DeviceWritten {
@@ -141,6 +146,11 @@ impl ZoneWritten {
             inlet: LimitWritten::read(&mut t, "inlet_temperature", f),
             contracted_power: t.opt("contracted_power", f),
             on_bms_loss: t.item("on_bms_loss").and_then(|item| LossWritten::read(&item, f)),
+            heat_delay: t.opt("heat_delay", f),
+            heat_lag: t.opt("heat_lag", f),
+            allocation: t.opt("allocation", f),
+            summer_dump: t.opt("summer_dump", f),
+            shared_limit: t.opt("shared_limit", f),
         };
         t.finish(f);
         this
