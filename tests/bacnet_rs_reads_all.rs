@@ -13,11 +13,14 @@ use heatgate::config;
 use heatgate::gateway::clock::SystemClock;
 use heatgate::gateway::{Gateway, Setup};
 use heatgate::mapping::{BuiltinFiles, compile};
+use heatgate::plant::ServiceObject;
 
 /// Property_List (ASHRAE 135, clause 21, BACnetPropertyIdentifier).
 const PROPERTY_LIST: u32 = 371;
 /// Present_Value.
 const PRESENT_VALUE: u32 = 85;
+/// Log_Buffer.
+const LOG_BUFFER: u32 = 131;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_and_property_of_the_demonstration() {
@@ -33,6 +36,8 @@ async fn every_object_and_property_of_the_demonstration() {
     let config = config::load(Some(&config::builtin_demo()), &settings).unwrap().0;
     let plant = Arc::new(compile("demo.toml", &BuiltinFiles).plant.unwrap());
     let faces = plant.bacnet.len();
+    let notifies = |service: &&ServiceObject| matches!(service, ServiceObject::NotificationClass { .. });
+    let services = plant.bacnet_services.iter().filter(|service| !notifies(service)).count();
     let gateway = Gateway::start(Setup {
         config,
         plant,
@@ -54,7 +59,7 @@ async fn every_object_and_property_of_the_demonstration() {
         let client = BacnetClient::new_with_local_addr("127.0.0.1:0").unwrap();
         // This client leaves the device itself out of the list that it gives.
         let mut objects = client.read_object_list(address, 47_001).unwrap();
-        assert_eq!(objects.len(), faces + 1, "every face, and the network port");
+        assert_eq!(objects.len(), faces + services + 1, "every face and service, and the network port");
         objects.push(ObjectIdentifier::new(ObjectType::Device, 47_001));
         let (mut read, mut not_decoded) = (0, BTreeSet::new());
         for object in objects {
@@ -73,6 +78,12 @@ async fn every_object_and_property_of_the_demonstration() {
                     {
                         read += 1;
                     }
+                    // A log is read by ReadRange alone: read-access-denied.
+                    Err(ClientError::PropertyError { class: 2, code: 27 })
+                        if object.object_type == ObjectType::TrendLog && property == LOG_BUFFER =>
+                    {
+                        read += 1;
+                    }
                     Err(ClientError::Encoding(_) | ClientError::Decode(_)) => {
                         not_decoded.insert(property);
                     }
@@ -84,8 +95,9 @@ async fn every_object_and_property_of_the_demonstration() {
     });
     let (read, not_decoded) = tokio::time::timeout(Duration::from_secs(60), dialogue).await.unwrap().unwrap();
     assert!(read > 500, "{read}");
-    // Scale (187) is a choice with a context tag, which this client's decoder does not know; bacpypes3 reads it.
-    assert_eq!(not_decoded, BTreeSet::from([187]));
+    // Choices and sequences with context tags, which this client's decoder does not know; bacpypes3 reads them:
+    // Log_DeviceObjectProperty, Prescale, Scale, Actual_, Expected_ and Requested_Shed_Level.
+    assert_eq!(not_decoded, BTreeSet::from([132, 185, 187, 212, 214, 218]));
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 }

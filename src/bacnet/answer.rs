@@ -25,6 +25,13 @@ impl Failure {
     pub(super) const OUT_OF_RANGE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::VALUE_OUT_OF_RANGE);
     pub(super) const BAD_PRIORITY: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PARAMETER_OUT_OF_RANGE);
     pub(super) const NO_SPACE: Self = Self::new(ErrorClass::RESOURCES, ErrorCode::NO_SPACE_TO_ADD_LIST_ELEMENT);
+    pub(super) const READ_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::READ_ACCESS_DENIED);
+    pub(super) const NOT_A_LIST: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PROPERTY_IS_NOT_A_LIST);
+    pub(super) const NOT_NUMBERED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::LIST_ITEM_NOT_NUMBERED);
+    pub(super) const NOT_TIMESTAMPED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::LIST_ITEM_NOT_TIMESTAMPED);
+    pub(super) const LOG_FULL: Self = Self::new(ErrorClass::OBJECT, ErrorCode::LOG_BUFFER_FULL);
+    pub(super) const NOT_TRIGGERED: Self =
+        Self::new(ErrorClass::PROPERTY, ErrorCode::NOT_CONFIGURED_FOR_TRIGGERED_LOGGING);
     pub(super) const BUSY: Self = Self::new(ErrorClass::DEVICE, ErrorCode::DEVICE_BUSY);
     pub(super) const GOING_DOWN: Self = Self::new(ErrorClass::DEVICE, ErrorCode::OPERATIONAL_PROBLEM);
 

@@ -10,6 +10,7 @@
 
 mod answer;
 mod calls;
+mod civil;
 mod client;
 mod cov;
 mod discovery;
@@ -23,8 +24,10 @@ mod requester;
 mod segment;
 mod services;
 mod settings;
+mod shed;
 mod socket;
 mod stack;
+mod trend;
 mod writes;
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ impl Node {
         let keepsakes = ports.keepsakes.under(KEEPSAKES);
         keepsakes.restored().for_each(|(key, value)| stack.restore(key, value));
         let image = ports.image.borrow().clone();
+        stack.revive(&image);
         ports.metrics.up(LINK, true);
         let running = Running {
             sockets,
@@ -132,7 +133,10 @@ impl Running {
             self.carry_out(&ports).await;
             let alarm = alarm(self.stack.wake(), &*ports.time);
             tokio::select! {
-                () = ports.stop.cancelled() => return,
+                () = ports.stop.cancelled() => {
+                    self.stack.farewell(now(&*ports.time), &mut self.effects);
+                    return self.carry_out(&ports).await;
+                }
                 received = self.sockets.receive(&mut buffer) => match received {
                     Ok((length, from, arrival)) => self.on_datagrams(length, from, arrival, &mut buffer, &ports).await,
                     Err(error) => {
@@ -222,7 +226,7 @@ impl Running {
                     self.send(SocketAddr::V4(self.wire.broadcast()), &frame, ports).await;
                 }
                 Effect::Submit(ticket, peer, writes) => {
-                    let origin = Origin { side: Side::Bacnet, peer: peer.to_string().into() };
+                    let origin = Origin { side: Side::Bacnet, peer };
                     let requests = ports.requests.clone();
                     self.writes.spawn(async move { (ticket, requests.submit(Request { origin, writes }).await) });
                 }

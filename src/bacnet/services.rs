@@ -59,6 +59,7 @@ pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
     Service::executed(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one),
     Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
     Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe),
+    Service::executed(C::READ_RANGE, 35, "ReadRange", Stack::read_range),
     Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
 ];
 

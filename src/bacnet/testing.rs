@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
-use crate::plant::{AlarmFace, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, Source};
+use crate::plant::{
+    AlarmFace, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, ServiceObject, ShedLevel, Source,
+};
 use crate::point::{Image, Kind, PointId, PointKey, PriorityArray, Reading, Sample, Slot, Value};
 use crate::ports::{Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request, Verdict};
@@ -115,6 +117,21 @@ pub(crate) fn plant(extra: u32) -> Plant {
         face(id, ObjectKind::AnalogInput, n, Unit::Celsius, 0.1);
     }
     plant
+}
+
+/// A trend log of 100 records over what is delivered, and a load control over the limit, for plants that want them.
+pub(crate) fn services() -> Vec<ServiceObject> {
+    let name = |text| PointKey::new(text).unwrap();
+    let level = |number, percent| ShedLevel { number, percent, text: format!("at most {percent} %") };
+    vec![
+        ServiceObject::TrendLog { instance: 1, point: DELIVERED, name: name("hall/trend"), records: 100 },
+        ServiceObject::LoadControl {
+            instance: 1,
+            name: name("hall/load_control"),
+            point: LIMIT,
+            levels: vec![level(1, 75.0), level(2, 50.0), level(3, 0.0)],
+        },
+    ]
 }
 
 /// An image in which every command shows its default and nothing else was read.

@@ -122,6 +122,12 @@ impl Writes {
         self.past.push_back(Past { peer, invoke, fingerprint, answer, until: now.after(MEMORY) });
     }
 
+    /// A name for a write of the device's own.
+    pub(super) const fn ticket(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next)
+    }
+
     /// Take a request in; false when there is no room. [`Self::start`] says which may go to the engine.
     pub(super) fn push(&mut self, job: Job) -> bool {
         let of_peer = self.waiting.iter().filter(|pending| pending.job.peer == job.peer).count();

@@ -295,14 +295,24 @@ impl Builder {
             (ServiceKind::NotificationClass, _) => {
                 ServiceObject::NotificationClass { instance, name, defaults: written.class.defaults() }
             }
-            (ServiceKind::TrendLog, Some(point)) => ServiceObject::TrendLog { instance, point, name },
+            (ServiceKind::TrendLog, Some(point)) => {
+                self.loggable(point, written);
+                ServiceObject::TrendLog { instance, point, name, records: written.parts.records(&mut self.f) }
+            }
             (ServiceKind::LoadControl, Some(point)) => {
                 self.sheddable(point, written);
-                ServiceObject::LoadControl { instance, name, point }
+                ServiceObject::LoadControl { instance, name, point, levels: written.parts.levels(&mut self.f) }
             }
             (_, None) => return,
         };
         self.plant.bacnet_services.push(object);
+    }
+
+    fn loggable(&mut self, point: PointId, written: &ServiceWritten) {
+        if let (Some(at), false) = (&written.point, self.plant.bacnet.iter().any(|face| face.point == point)) {
+            let help = "a trend log records the Present_Value of an object: give the point a `bacnet` face";
+            self.f.error("no-object", &at.place, format!("`{}` is no BACnet object", at.value), help);
+        }
     }
 
     fn sheddable(&mut self, point: PointId, written: &ServiceWritten) {

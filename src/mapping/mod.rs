@@ -13,6 +13,7 @@ mod faces;
 mod link;
 mod point;
 mod served;
+mod service;
 mod target;
 mod written;
 mod zone;

@@ -148,6 +148,17 @@ pub struct ObjectFace {
     pub alarm: Option<AlarmFace>,
 }
 
+/// One level of a load control.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShedLevel {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What may still be drawn, percent of the rated power.
+    pub percent: f64,
+    /// In words.
+    pub text: String,
+}
+
 /// A BACnet object that is a service over points.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServiceObject {
@@ -159,6 +170,8 @@ pub enum ServiceObject {
         point: PointId,
         /// Object_Name.
         name: PointKey,
+        /// Records that it holds.
+        records: u32,
     },
     /// notification-class, 15.
     NotificationClass {
@@ -177,5 +190,7 @@ pub enum ServiceObject {
         name: PointKey,
         /// The limit that it sets.
         point: PointId,
+        /// What it sheds by number, ever more.
+        levels: Vec<ShedLevel>,
     },
 }

@@ -12,7 +12,7 @@ mod serial;
 
 pub use alarm::{AlarmFace, ClassDefaults, Condition};
 pub use codec::Words;
-pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, Table};
+pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, ShedLevel, Table};
 pub use field::{
     Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, RegisterPlace, RegisterType, WordOrder, WritePlace,
 };

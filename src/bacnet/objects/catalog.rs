@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bacnet_types::enums::{ObjectType, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
-use super::{device, point, port};
+use super::{device, load, point, port, trend};
 use crate::bacnet::settings::Settings;
-use crate::plant::Plant;
+use crate::plant::{Plant, ServiceObject};
 
 /// What stands behind an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub(in crate::bacnet) enum Body {
     Port,
     /// A face of the plant, by its place there.
     Face(usize),
+    /// A trend log, by its place among the plant's service objects.
+    Trend(usize),
+    /// A load control, by its place there.
+    Load(usize),
 }
 
 /// What WriteProperty may do with a property.
@@ -106,6 +110,19 @@ impl Catalog {
             let rows = shared.entry(rows).or_insert_with_key(|rows| rows.as_slice().into()).clone();
             let kind = ObjectType::from_raw(u32::from(face.kind.code()));
             catalog.add(kind, face.instance, face.name.clone(), Body::Face(place), rows);
+        }
+        let (logs, loads): (Arc<[Row]>, Arc<[Row]>) = (trend::rows().into(), load::rows().into());
+        for (place, service) in plant.bacnet_services.iter().enumerate() {
+            let (kind, instance, name, body, rows) = match service {
+                ServiceObject::TrendLog { instance, name, .. } => {
+                    (ObjectType::TREND_LOG, instance, name, Body::Trend(place), &logs)
+                }
+                ServiceObject::LoadControl { instance, name, .. } => {
+                    (ObjectType::LOAD_CONTROL, instance, name, Body::Load(place), &loads)
+                }
+                ServiceObject::NotificationClass { .. } => continue,
+            };
+            catalog.add(kind, *instance, name.to_string(), body, Arc::clone(rows));
         }
         let mut fingerprint = DefaultHasher::new();
         for entry in &catalog.entries {

@@ -7,16 +7,15 @@ use bacnet_types::constructed::{
     BACnetAddress, BACnetCOVSubscription, BACnetObjectPropertyReference, BACnetRecipient, BACnetRecipientProcess,
 };
 use bacnet_types::enums::{PropertyIdentifier as P, Segmentation};
-use bacnet_types::primitives::{Date, Time};
 use bytes::BytesMut;
 
 use super::catalog::{Row, may, must};
 use super::{Cell, View, types};
 use crate::bacnet::answer::Failure;
+use crate::bacnet::civil::DateTime;
 use crate::bacnet::cov::Subscription;
 use crate::bacnet::services;
 use crate::bacnet::settings::{APDU_TIMEOUT, MAX_APDU, MAX_SEGMENTS, PROTOCOL_REVISION, RETRIES, SEGMENT_TIMEOUT};
-use crate::time::Utc;
 
 /// How many services protocol revision 19 knows.
 const SERVICE_BITS: u32 = 44;
@@ -83,8 +82,8 @@ pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), F
         P::MAX_APDU_LENGTH_ACCEPTED => cell.unsigned(MAX_APDU.into()),
         P::SEGMENTATION_SUPPORTED => cell.enumerated(Segmentation::BOTH.to_raw().into()),
         P::MAX_SEGMENTS_ACCEPTED => cell.unsigned(MAX_SEGMENTS.into()),
-        P::LOCAL_TIME => cell.one(|out| primitives::encode_app_time(out, &civil(view.now.utc).1)),
-        P::LOCAL_DATE => cell.one(|out| primitives::encode_app_date(out, &civil(view.now.utc).0)),
+        P::LOCAL_TIME => cell.one(|out| primitives::encode_app_time(out, &DateTime::of(view.now.utc).time)),
+        P::LOCAL_DATE => cell.one(|out| primitives::encode_app_date(out, &DateTime::of(view.now.utc).date)),
         // The device lives in UTC, and says so.
         P::UTC_OFFSET => cell.one(|out| primitives::encode_app_signed(out, 0)),
         P::DAYLIGHT_SAVINGS_STATUS => cell.boolean(false),
@@ -115,6 +114,16 @@ fn put_bits(out: &mut BytesMut, length: u32, set: impl Iterator<Item = u32>) {
     primitives::encode_app_bit_string(out, unused, &octets);
 }
 
+/// Active_COV_Subscriptions, one by one.
+pub(super) fn subscriptions(view: &View<'_>) -> Vec<BytesMut> {
+    let one = |subscription| {
+        let mut out = BytesMut::new();
+        put_subscription(&mut out, view, subscription);
+        out
+    };
+    view.subscriptions.iter().map(one).filter(|item| !item.is_empty()).collect()
+}
+
 fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscription) {
     let Some(entry) = view.catalog.entries().get(subscription.place) else { return };
     let (network_number, mac) = match (&subscription.peer.route, subscription.peer.link) {
@@ -140,28 +149,4 @@ fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscrip
     };
     // Refused only for a MAC that is too long, and no peer has one.
     let _ = constructed::encode_cov_subscription(out, &encoded);
-}
-
-/// Date and time of day in UTC; unspecified where the calendar ends.
-fn civil(at: Utc) -> (Date, Time) {
-    let unknown = (
-        Date { year: 255, month: 255, day: 255, day_of_week: 255 },
-        Time { hour: 255, minute: 255, second: 255, hundredths: 255 },
-    );
-    let Ok(stamp) = jiff::Timestamp::from_millisecond(at.millis()) else { return unknown };
-    let civil = jiff::tz::Offset::UTC.to_datetime(stamp);
-    let small = |number: i8| u8::try_from(number).unwrap_or(255);
-    let date = Date {
-        year: u8::try_from(i32::from(civil.year()) - 1900).unwrap_or(255),
-        month: small(civil.month()),
-        day: small(civil.day()),
-        day_of_week: small(civil.weekday().to_monday_one_offset()),
-    };
-    let time = Time {
-        hour: small(civil.hour()),
-        minute: small(civil.minute()),
-        second: small(civil.second()),
-        hundredths: u8::try_from(civil.subsec_nanosecond() / 10_000_000).unwrap_or(0),
-    };
-    (date, time)
 }

@@ -2,9 +2,12 @@
 
 mod catalog;
 mod device;
+mod load;
 mod point;
 mod port;
+mod range;
 mod read;
+mod trend;
 mod types;
 mod wire;
 mod write;
@@ -13,7 +16,8 @@ mod write;
 mod tests;
 
 pub(super) use catalog::{Access, Body, Catalog, Entry, Row};
-pub(super) use point::subscribable;
+pub(super) use point::{increment, subscribable};
+pub(super) use range::read_range;
 pub(super) use read::{read_property, read_property_multiple};
 pub(super) use types::types;
 pub(super) use wire::{Wire, present, status_flags};
@@ -156,6 +160,8 @@ pub(super) fn property(
         _ => match entry.body {
             Body::Device => device::read(view, property, cell),
             Body::Port => port::read(view, property, cell),
+            Body::Trend(place) => trend::read(view, place, property, cell),
+            Body::Load(place) => load::read(view, place, property, cell),
             Body::Face(_) => {
                 let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
                 point::read(&shown, property, cell)

@@ -3,7 +3,7 @@
 use bacnet_types::enums::ObjectType;
 
 use super::catalog::Row;
-use super::{device, point, port};
+use super::{device, load, point, port, trend};
 use crate::plant::ObjectKind;
 
 /// One object type.
@@ -23,6 +23,8 @@ pub(in crate::bacnet) fn types() -> Vec<Type> {
     let own = [
         Type { kind: ObjectType::DEVICE, rows: device::rows() },
         Type { kind: ObjectType::NETWORK_PORT, rows: port::rows() },
+        Type { kind: ObjectType::TREND_LOG, rows: trend::rows() },
+        Type { kind: ObjectType::LOAD_CONTROL, rows: load::rows() },
     ];
     let mut all: Vec<Type> = faces.chain(own).collect();
     all.sort_by_key(|one| one.kind.to_raw());

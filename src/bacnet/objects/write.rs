@@ -9,7 +9,7 @@ use bacnet_types::enums::{AbortReason, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::wire::{Wire, accept};
-use super::{Access, Body, Entry, View, point};
+use super::{Access, Body, Entry, View, load, point, trend};
 use crate::bacnet::answer::{Failure, Refused};
 use crate::bacnet::own::Change;
 use crate::point::Priority;
@@ -119,6 +119,11 @@ fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) ->
 fn own(view: &View<'_>, entry: &Entry, target: Target, value: &[u8]) -> Result<Change, Failure> {
     match entry.body {
         Body::Device | Body::Port => Err(Failure::WRITE_DENIED),
+        Body::Trend(place) => trend::write(view, place, target.property, target.index, value)
+            .map(|change| Change::Trend { place, change }),
+        Body::Load(place) => {
+            load::write(view, place, target.property, target.index, value).map(|change| Change::Shed { place, change })
+        }
         Body::Face(_) => {
             if target.index.is_some() {
                 return Err(Failure::NOT_AN_ARRAY);

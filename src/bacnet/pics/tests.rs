@@ -46,6 +46,7 @@ fn plant() -> Plant {
         face(commanded, *kind, 1000);
         face(shown, *kind, 1001);
     }
+    plant.bacnet_services = testing::services();
     plant
 }
 

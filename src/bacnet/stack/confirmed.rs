@@ -11,9 +11,9 @@ use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
 use crate::bacnet::cov::{self, Wish};
 use crate::bacnet::link::Peer;
 use crate::bacnet::objects::{
-    Checked, View, read_property, read_property_multiple, write_property, write_property_multiple,
+    Checked, View, read_property, read_property_multiple, read_range, write_property, write_property_multiple,
 };
-use crate::bacnet::segment::{Answer, Sending};
+use crate::bacnet::segment::{Answer, HEAD, Sending};
 use crate::bacnet::services;
 use crate::bacnet::settings::MAX_APDU;
 use crate::bacnet::writes::{Job, Known, Ticket, Todo, fingerprint};
@@ -23,6 +23,8 @@ use crate::time::Now;
 
 /// Most segmented answers under way; each holds its whole answer.
 const SENDING: usize = 64;
+/// Most octets of a range in one answer.
+const MAX_RANGE: usize = 16_384;
 /// Most segmented answers to one peer.
 const SENDING_PER_PEER: usize = 8;
 
@@ -37,6 +39,16 @@ pub(in crate::bacnet) struct Ask<'d> {
     /// The peer takes a segmented answer of at most so many segments.
     segments: Option<usize>,
     pub(in crate::bacnet) params: &'d [u8],
+}
+
+impl Ask<'_> {
+    /// Octets that an answer may have: what the peer takes, in segments if it can.
+    fn room(&self) -> usize {
+        match self.segments {
+            None => self.max_apdu.saturating_sub(COMPLEX_ACK_HEAD),
+            Some(segments) => segments.saturating_mul(self.max_apdu.saturating_sub(HEAD)).min(MAX_RANGE),
+        }
+    }
 }
 
 /// The head of an unsegmented confirmed request.
@@ -92,11 +104,23 @@ impl Stack {
         self.inform(ask, read_property_multiple, image, now, effects)
     }
 
+    /// ReadRange: as much as the peer can take.
+    pub(in crate::bacnet) fn read_range(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let room = ask.room();
+        self.inform(ask, |view, params, out| read_range(view, params, room, out), image, now, effects)
+    }
+
     /// Answer a request that changes nothing with a ComplexACK, in segments where it must be.
     pub(in crate::bacnet) fn inform(
         &mut self,
         ask: &Ask<'_>,
-        service: fn(&View<'_>, &[u8], &mut bytes::BytesMut) -> Result<(), Refused>,
+        service: impl FnOnce(&View<'_>, &[u8], &mut bytes::BytesMut) -> Result<(), Refused>,
         image: &Image,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -227,7 +251,7 @@ impl Stack {
     /// Hand the peer's next writes to the engine.
     fn submit(&mut self, peer: Peer, effects: &mut Vec<Effect>) {
         if let Some((ticket, writes)) = self.writes.start(&peer) {
-            effects.push(Effect::Submit(ticket, peer, writes));
+            effects.push(Effect::Submit(ticket, peer.to_string().into(), writes));
         }
     }
 
@@ -239,6 +263,9 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        if self.own.sheds.on_verdict(ticket, verdict) {
+            return;
+        }
         let Some(job) = self.writes.finish(ticket) else { return };
         let apdu = match (verdict, &job.todo.first) {
             (Ok(_), _) => {

@@ -47,9 +47,8 @@ pub(in crate::bacnet) enum Effect {
     /// Send an APDU to everybody.
     Broadcast(Bytes),
     /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
-    Submit(Ticket, Peer, Vec<Write>),
+    Submit(Ticket, Arc<str>, Vec<Write>),
     /// Remember over a restart; it comes back with [`Stack::restore`].
-    #[allow(dead_code, reason = "what is first to remember something makes it")]
     Keep(Keepsake),
     /// A call of the client has ended.
     Ended(u64, Outcome),
@@ -77,10 +76,10 @@ impl Stack {
     pub(in crate::bacnet) fn new(plant: Arc<Plant>, settings: Settings) -> Self {
         Self {
             catalog: Catalog::new(&plant, &settings),
+            own: Own::new(&plant),
             plant,
             settings,
             subscriptions: Subscriptions::default(),
-            own: Own::default(),
             sending: Vec::new(),
             receiving: Vec::new(),
             writes: Writes::default(),
@@ -91,9 +90,33 @@ impl Stack {
 
     /// What an earlier life of the process remembered, before anything else: the part of the key before the first `/` says
     /// whose it is.
-    pub(in crate::bacnet) fn restore(&mut self, key: &str, _value: &[u8]) {
-        // What this version does not know is left alone: a later one may.
-        tracing::debug!(key, "a keepsake of nobody");
+    pub(in crate::bacnet) fn restore(&mut self, key: &str, value: &[u8]) {
+        if !self.own.restore(key, value) {
+            // What this version does not know is left alone: a later one may.
+            tracing::debug!(key, "a keepsake of nobody");
+        }
+    }
+
+    /// Everything was restored: go on where the earlier life ended.
+    pub(in crate::bacnet) fn revive(&mut self, image: &Image) {
+        self.own.revive(image);
+    }
+
+    /// The process ends: what must be remembered.
+    pub(in crate::bacnet) fn farewell(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        effects.extend(self.own.keep(true, now.mono).into_iter().map(Effect::Keep));
+    }
+
+    /// What serves over points looks at the image, and asks for what it needs.
+    fn serve_own(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
+        self.own.on_image(&self.plant, image);
+        for wish in self.own.sheds.wishes(&self.plant, image) {
+            let ticket = self.writes.ticket();
+            self.own.sheds.asked(&wish, ticket);
+            let origin = format!("load control {}", wish.instance);
+            effects.push(Effect::Submit(ticket, origin.into(), vec![wish.write]));
+        }
+        effects.extend(self.own.keep(false, now.mono).into_iter().map(Effect::Keep));
     }
 
     /// The objects.
@@ -212,6 +235,7 @@ impl Stack {
 
     /// There is a new image: tell subscribers what moved.
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
+        self.serve_own(image, now, effects);
         let due = cov::due(&self.view(image, now));
         for notification in self.subscriptions.tell(due) {
             let peer = notification.peer;

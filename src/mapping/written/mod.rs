@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::alarm::ClassWritten;
 use super::faces::base;
+use super::service::ServiceParts;
 use crate::plant::WordOrder;
 use crate::written::{At, Document, Findings, Table};
 
@@ -179,7 +180,12 @@ fn services(top: &mut Table<'_>, f: &mut Findings) -> Vec<ServiceWritten> {
             } else {
                 ClassWritten::default()
             };
-            all.push(ServiceWritten { kind, instance, name, point, class });
+            let parts = match kind {
+                ServiceKind::TrendLog => ServiceParts::of_log(&mut t, f),
+                ServiceKind::LoadControl => ServiceParts::of_load(&mut t, f),
+                ServiceKind::NotificationClass => ServiceParts::default(),
+            };
+            all.push(ServiceWritten { kind, instance, name, point, class, parts });
             t.finish(f);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{FieldWritten, FileDefaults, Owner, TargetWritten};
 use crate::mapping::alarm::ClassWritten;
 use crate::mapping::faces::FaceWritten;
+use crate::mapping::service::ServiceParts;
 use crate::point::Kind;
 use crate::units::{Energy, Unit};
 use crate::written::{At, Findings, Item, Place, Read, Table, did_you_mean};
@@ -86,6 +87,7 @@ pub struct ServiceWritten {
     pub name: Option<At<String>>,
     pub point: Option<At<String>>,
     pub class: ClassWritten,
+    pub parts: ServiceParts,
 }
 
 /// What a worked example should give.
