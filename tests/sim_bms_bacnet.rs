@@ -12,7 +12,7 @@ use heatgate::decision::{Alarm, Decision};
 use heatgate::gateway::clock::SystemClock;
 use heatgate::gateway::{Addresses, Gateway, Setup, Views};
 use heatgate::mapping::{BuiltinFiles, compile};
-use heatgate::plant::{Link, Plant};
+use heatgate::plant::{Link, ModbusLine, Plant};
 use heatgate::point::{Image, Priority};
 use heatgate::sim::BrokerAddress;
 use heatgate::sim::bms::{BacnetWire, BmsReport, BmsSim, BmsWire, BothWires, ModbusWire, Programme, Steps};
@@ -65,7 +65,7 @@ async fn site() -> Site {
     tokio::spawn(broker.run(parts.clone()));
     let meter = MeterSim::new("demo", "hall-meter", link.clone()).bind(any).await.unwrap();
     let mut plant = compile("demo.toml", &BuiltinFiles).plant.unwrap();
-    let Link::ModbusTcp { host, port, .. } = &mut plant.devices[0].link else {
+    let Link::Modbus { line: ModbusLine::Tcp { host, port }, .. } = &mut plant.devices[0].link else {
         panic!("the demo's meter is polled over Modbus")
     };
     (*host, *port) = ("127.0.0.1".to_owned(), meter.local_addr().unwrap().port());

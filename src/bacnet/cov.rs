@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::answer::Failure;
 use super::link::Peer;
-use super::objects::{View, Wire, present, subscribable};
+use super::objects::{View, Wire, present, status_flags, subscribable};
 use crate::time::Mono;
 
 /// Most subscriptions. One peer may have as many as are still free, so that there is always room for another.
@@ -198,7 +198,8 @@ pub(super) fn due(view: &View<'_>) -> Vec<Due> {
         }
         let Some(entry) = view.catalog.entries().get(subscription.place) else { continue };
         let Some(shown) = view.shown(entry) else { continue };
-        let new = Told { value: present(shown.def, shown.face, shown.state), flags: shown.flags() };
+        let new =
+            Told { value: present(shown.def, shown.face, shown.state), flags: status_flags(shown.def, shown.state) };
         let quiet = subscription
             .told
             .is_some_and(|old| old.flags == new.flags && !old.value.moved(new.value, shown.increment()));

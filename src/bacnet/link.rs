@@ -1,7 +1,7 @@
 //! Frames of B/IP (Annex J) and their network layer (clause 6): datagram to APDU with its peer, and back. Pure.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 
 use bacnet_bip_core::LocalSubnet;
 use bacnet_bip_core::codec::{self, Bvll};
@@ -28,9 +28,6 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// The link of a peer behind a router that is not known: a broadcast on our link reaches it (clause 6.5.3).
-    pub(super) const ANY_ROUTER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-
     /// A device on our own link.
     pub(super) const fn local(link: SocketAddr) -> Self {
         Self { link, route: None }
@@ -154,15 +151,6 @@ pub(super) fn unicast(peer: &Peer, expecting_reply: bool, apdu: &[u8], out: &mut
     npdu.expecting_reply = expecting_reply;
     npdu.destination = peer.route.as_ref().map(|route| Address { network: route.network, mac: route.mac.as_slice() });
     put(0x0A, &npdu, out);
-}
-
-/// The frame that carries an APDU to everybody on another network, or everywhere, or to a peer behind a router that is not
-/// known: it is broadcast on our link, and the router that leads there passes it on.
-pub(super) fn beyond(network: u16, mac: Option<&Mac>, expecting_reply: bool, apdu: &[u8], out: &mut Vec<u8>) {
-    let mut npdu = Npdu::apdu(apdu);
-    npdu.expecting_reply = expecting_reply;
-    npdu.destination = Some(Address { network, mac: mac.map_or(&[], |mac| mac.as_slice()) });
-    put(0x0B, &npdu, out);
 }
 
 /// The frame that carries an APDU to everybody on our link.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::calls::Call;
 use super::client::{Asked, Client};
-use super::link::{self, Arrival, Frame, MAX_FRAME, Peer, Wire};
+use super::link::{self, Arrival, Frame, MAX_FRAME, Wire};
 use super::requester::Outcome;
 use super::settings::Settings;
 use super::socket::Sockets;
@@ -215,27 +215,14 @@ impl Running {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { peer, expecting_reply, apdu } => {
-                    let to = match &peer.route {
-                        Some(route) if peer.link == Peer::ANY_ROUTER => {
-                            link::beyond(route.network, Some(&route.mac), expecting_reply, &apdu, &mut frame);
-                            SocketAddr::V4(self.wire.broadcast())
-                        }
-                        _ => {
-                            link::unicast(&peer, expecting_reply, &apdu, &mut frame);
-                            peer.link
-                        }
-                    };
-                    self.send(to, &frame, ports).await;
+                    link::unicast(&peer, expecting_reply, &apdu, &mut frame);
+                    self.send(peer.link, &frame, ports).await;
                     if !expecting_reply {
                         ports.metrics.transaction(LINK);
                     }
                 }
                 Effect::Broadcast(apdu) => {
                     link::broadcast(&apdu, &mut frame);
-                    self.send(SocketAddr::V4(self.wire.broadcast()), &frame, ports).await;
-                }
-                Effect::BroadcastOn(network, apdu) => {
-                    link::beyond(network, None, false, &apdu, &mut frame);
                     self.send(SocketAddr::V4(self.wire.broadcast()), &frame, ports).await;
                 }
                 Effect::Submit(ticket, peer, writes) => {
@@ -254,7 +241,6 @@ impl Running {
                         let _ = reply.send(outcome);
                     }
                 }
-                Effect::Dropped(what) => ports.metrics.dropped(LINK, what),
                 Effect::Rejected(cause) => ports.metrics.rejected(LINK, cause),
             }
         }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::alarm;
 use super::shed::{self, Sheds};
 use super::trend::{self, Trends};
 use crate::durable::Keepsake;
@@ -13,8 +12,6 @@ use crate::time::Mono;
 /// A checked write to something of the device's own: it cannot fail any more.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
-    /// What alarms hold.
-    Alarm(alarm::Change),
     /// COV_Increment of a face, by its place in the plant, in its unit.
     Increment {
         /// Place of the face.
@@ -90,8 +87,6 @@ impl Own {
     /// Do it.
     pub(super) fn apply(&mut self, change: Change) {
         match change {
-            // Not kept here.
-            Change::Alarm(_) => {}
             Change::Increment { face, step } => drop(self.increments.insert(face, step)),
             Change::Trend { place, change } => self.trends.apply(place, change),
             Change::Shed { place, change } => self.sheds.apply(place, &change),

@@ -60,13 +60,6 @@ pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
     Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
     Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe),
     Service::executed(C::READ_RANGE, 35, "ReadRange", Stack::read_range),
-    Service::executed(C::ACKNOWLEDGE_ALARM, 0, "AcknowledgeAlarm", Stack::acknowledge_alarm),
-    Service::executed(C::GET_EVENT_INFORMATION, 39, "GetEventInformation", Stack::event_information),
-    Service::executed(C::GET_ALARM_SUMMARY, 3, "GetAlarmSummary", Stack::alarm_summary),
-    Service::executed(C::GET_ENROLLMENT_SUMMARY, 4, "GetEnrollmentSummary", Stack::enrollment_summary),
-    Service::executed(C::ADD_LIST_ELEMENT, 8, "AddListElement", Stack::change_list),
-    Service::executed(C::REMOVE_LIST_ELEMENT, 9, "RemoveListElement", Stack::change_list),
-    Service::sent(C::CONFIRMED_EVENT_NOTIFICATION, 2, "ConfirmedEventNotification"),
     Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
 ];
 
@@ -76,7 +69,6 @@ pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
     Service::executed(U::I_AM, 26, "I-Am", Stack::i_am as Take).and_sent(),
     Service::executed(U::WHO_HAS, 33, "Who-Has", Stack::who_has as Take),
     Service::sent(U::I_HAVE, 27, "I-Have"),
-    Service::sent(U::UNCONFIRMED_EVENT_NOTIFICATION, 29, "UnconfirmedEventNotification"),
     Service::sent(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification"),
 ];
 

@@ -15,8 +15,8 @@ pub(super) const SEGMENT_TIMEOUT: Duration = Duration::from_millis(2000);
 pub(super) const RETRIES: u8 = 3;
 /// Segments that we propose to send, or take, per acknowledgement.
 pub(super) const WINDOW: u8 = 16;
-/// ANSI/ASHRAE 135-2016. Its demands on a server are met: Property_List (revision 14), Network Port (17),
-/// Current_Command_Priority of what is commandable, Event_Detection_Enable of what reports events (13).
+/// ANSI/ASHRAE 135-2016. Its demands on a server without event reporting are met: Property_List (revision 14), Network
+/// Port (17), Current_Command_Priority of what is commandable.
 pub(super) const PROTOCOL_REVISION: u32 = 19;
 
 /// The BACnet device that the gateway is.

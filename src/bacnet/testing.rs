@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
 use crate::plant::{
-    AlarmFace, ClassDefaults, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, ServiceObject,
-    ShedLevel, Source,
+    AlarmFace, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, ServiceObject, ShedLevel, Source,
 };
 use crate::point::{Image, Kind, PointId, PointKey, PriorityArray, Reading, Sample, Slot, Value};
 use crate::ports::{Keepsakes, Ports, Requests, Submission};
@@ -117,11 +116,6 @@ pub(crate) fn plant(extra: u32) -> Plant {
     for (n, id) in (100..).zip(more) {
         face(id, ObjectKind::AnalogInput, n, Unit::Celsius, 0.1);
     }
-    plant.bacnet_services.push(ServiceObject::NotificationClass {
-        instance: 1,
-        name: PointKey::new("hall/notifications").unwrap(),
-        defaults: ClassDefaults::default(),
-    });
     plant
 }
 

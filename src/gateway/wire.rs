@@ -238,8 +238,10 @@ impl Gateway {
         if let Some(node) = bacnet_node {
             adapters.spawn("the BACnet server", node.run(ports.clone()));
         }
+        let polling = modbus::client::Setup { observe, tls: None };
         for group in modbus::client::spawn_list(&plant) {
-            adapters.spawn("a Modbus link", modbus::client::run(group, Arc::clone(&plant), ports.clone()));
+            adapters
+                .spawn("a Modbus link", modbus::client::run(group, polling.clone(), Arc::clone(&plant), ports.clone()));
         }
         let (courier, intervals) = Courier::new(store_writer);
         adapters.spawn("the courier", courier.run(stop.clone()));

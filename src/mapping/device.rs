@@ -5,18 +5,15 @@ use std::time::Duration;
 use super::Profiles;
 use super::build::{Builder, LaidZone};
 use super::point::Meaning;
-use super::written::{DeviceWritten, PointWritten, ProfileFile, SourceWritten};
-use crate::plant::{Device, DeviceId, DevicePoint, Link, Meter, MeterId, MeterRole, Roles, Source, ZoneId};
+use super::written::{DeviceWritten, FieldWritten, PointWritten, ProfileFile, SourceWritten};
+use crate::plant::{Device, DeviceId, DevicePoint, Link, Meter, MeterId, MeterRole, ModbusLine, Roles, Source, ZoneId};
 use crate::point::{Kind, PointId};
 use crate::time::Timeout;
 use crate::units::{Unit, Watts};
 use crate::written::{At, Place, did_you_mean};
 
-/// Most registers that one read can ask for (Modbus Application Protocol V1.1b3, 6.3).
-const MOST_REGISTERS: u16 = 125;
-
-/// A shorter hole is cheaper to read than a second request.
-const GAP: u16 = 8;
+/// Faster than that nobody polls.
+const FASTEST: Duration = Duration::from_millis(50);
 
 /// A Modbus device answers within a second, or a network is broken.
 const MODBUS_TIMEOUT: Timeout = Timeout::millis(1000);
@@ -29,13 +26,13 @@ impl Builder {
     /// All devices, still without what is read from them.
     pub fn devices(&mut self, written: &[DeviceWritten], profiles: &Profiles) {
         for device in written {
-            let link = self.link(device).unwrap_or(Link::ModbusTcp { host: String::new(), port: 0, unit: 0 });
+            let link = self.link(device).unwrap_or_else(refused);
             let bacnet = matches!(link, Link::Bacnet { .. });
             let Some(name) = self.owner(device.name.as_ref()) else { continue };
             let profile = profile_of(device, profiles);
             let poll = device.poll.as_ref().map(|at| at.value).or_else(|| profile?.poll);
             let poll = poll.unwrap_or(Duration::from_secs(10));
-            if let Some(at) = device.poll.as_ref().filter(|_| poll < Duration::from_millis(50)) {
+            if let Some(at) = device.poll.as_ref().filter(|_| poll < FASTEST) {
                 self.f.error("out-of-range", &at.place, "no device is polled that fast", "50ms or more");
             }
             let usual = if bacnet { BACNET_TIMEOUT } else { MODBUS_TIMEOUT };
@@ -43,24 +40,12 @@ impl Builder {
             if let (None, Some(at)) = (timeout, &device.timeout) {
                 self.f.error("out-of-range", &at.place, "a time-out cannot be that long or short", "1ms to 10m");
             }
-            let max_registers = device.max_registers.as_ref().or_else(|| profile?.max_registers.as_ref());
-            if let Some(at) = max_registers.filter(|at| !(1..=MOST_REGISTERS).contains(&at.value)) {
-                self.f.error("out-of-range", &at.place, "one read asks for 1 to 125 registers", "at most 125");
-            }
-            let max_gap = device.max_gap.as_ref().or_else(|| profile?.max_gap.as_ref());
             let id = DeviceId(u16::try_from(self.plant.devices.len()).unwrap_or(u16::MAX));
-            self.plant.devices.push(Device {
-                id,
-                name,
-                link,
-                poll,
-                timeout: timeout.unwrap_or(usual),
-                max_registers: max_registers.map_or(MOST_REGISTERS, |at| at.value),
-                max_gap: max_gap.map_or(GAP, |at| at.value),
-                points: Vec::new(),
-                writes: Vec::new(),
-                link_point: PointId(0),
-            });
+            let mut made = Device::new(id, name, link, PointId(0));
+            made.poll = poll;
+            made.timeout = timeout.unwrap_or(usual);
+            device.reads.apply(profile.map(|profile| &profile.reads), &mut made);
+            self.plant.devices.push(made);
         }
     }
 
@@ -127,12 +112,18 @@ impl Builder {
 
     /// Let a device feed a point.
     pub fn polled(&mut self, written: &PointWritten, id: PointId, device: Option<DeviceId>) {
-        let SourceWritten::Device { at: Some(field), .. } = &written.source.value else { return };
+        let SourceWritten::Device { at: Some(field), extra, .. } = &written.source.value else { return };
         let (Some(device), Some(def)) = (device, self.plant.point(id).cloned()) else { return };
         let label = written.name.as_ref().map_or("", |at| at.value.as_str());
-        let Some(place) = self.field_place(field, device, &def, label) else { return };
+        let Some(mut place) = self.field_place(field, device, &def, label) else { return };
+        let base = if let FieldWritten::Register(modbus) = &**field { modbus.base } else { 0 };
+        extra.apply(&mut place, base, &mut self.f);
+        if let Some(at) = extra.poll.as_ref().filter(|at| at.value < FASTEST) {
+            self.f.error("out-of-range", &at.place, "no device is polled that fast", "50ms or more");
+        }
+        let poll = extra.poll.as_ref().map(|at| at.value);
         if let Some(device) = self.plant.devices.get_mut(usize::from(device.0)) {
-            device.points.push(DevicePoint { point: id, place });
+            device.points.push(DevicePoint { point: id, place, poll });
         }
     }
 
@@ -227,6 +218,11 @@ impl Builder {
         }
         at.value.wh()
     }
+}
+
+/// Stands for a link that was refused, and of which nothing is known.
+fn refused() -> Link {
+    Link::Modbus { line: ModbusLine::Tcp { host: String::new(), port: 0 }, unit: 0 }
 }
 
 fn profile_of<'a>(device: &DeviceWritten, profiles: &'a Profiles) -> Option<&'a ProfileFile> {

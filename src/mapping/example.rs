@@ -2,7 +2,7 @@
 
 use super::faces::in_unit;
 use super::written::{ExampleWritten, Expected, FieldWritten, PointWritten, ProfileFile, SourceWritten};
-use crate::plant::{Codec, MeterRole, WordOrder};
+use crate::plant::{Codec, DevicePlace, MeterRole, RegisterPlace, RegisterType, Table, WordOrder};
 use crate::point::{Fault, Kind, Value};
 use crate::units::Unit;
 use crate::written::{Findings, did_you_mean};
@@ -31,11 +31,20 @@ fn evaluate(example: &ExampleWritten, profile: &ProfileFile, f: &mut Findings) -
         return None;
     }
     let kind = kind_of(point);
-    let codec = codec_of(point)?;
-    let found = codec.decode(&raw.value, kind);
+    let register = place_of(point, &mut Findings::default())?;
+    let codec = register.codec.clone();
+    let (first, end) = register.span();
+    let length = usize::try_from(end - first).unwrap_or(usize::MAX);
+    // A bit is one register of an example: 0 or 1.
+    let found = match register.table {
+        Table::Coil | Table::Discrete => Codec::plain(RegisterType::U16).decode(&raw.value, kind),
+        Table::Input | Table::Holding if raw.value.len() != length => Err(Fault::Malformed),
+        Table::Input | Table::Holding => {
+            u16::try_from(first).map_or(Err(Fault::Malformed), |first| register.decode(first, &raw.value, kind))
+        }
+    };
     if found == Err(Fault::Malformed) {
-        let message =
-            format!("{} takes {} registers, not {}", codec.kind.as_str(), codec.kind.width(), raw.value.len());
+        let message = format!("it takes {length} registers, not {}", raw.value.len());
         f.error("example-fails", &raw.place, message, "write them in the order of their addresses");
     } else if !meets(found, expected.value) {
         let message = format!("these registers mean {}, not {}", shown(found), shown_expected(expected.value));
@@ -49,12 +58,21 @@ fn kind_of(point: &PointWritten) -> Kind {
     point.kind.as_ref().map(|at| at.value).or(role.map(MeterRole::kind)).unwrap_or(Kind::Number)
 }
 
-fn codec_of(point: &PointWritten) -> Option<Codec> {
-    let SourceWritten::Device { at: Some(field), .. } = &point.source.value else { return None };
+fn place_of(point: &PointWritten, f: &mut Findings) -> Option<RegisterPlace> {
+    let SourceWritten::Device { at: Some(field), extra, .. } = &point.source.value else { return None };
     let FieldWritten::Register(modbus) = &**field else { return None };
     let unit = point.unit.written().map_or(Unit::None, |at| at.value);
     let written = modbus.unit.as_ref().map_or(unit, |at| at.value);
-    in_unit(modbus.codec.as_ref()?, written, unit)
+    let codec = match &modbus.codec {
+        Some(codec) => in_unit(codec, written, unit)?,
+        None => Codec::plain(RegisterType::U16),
+    };
+    let mut place = DevicePlace::Register(RegisterPlace::plain(modbus.table, modbus.address.value, codec));
+    extra.apply(&mut place, modbus.base, f);
+    match place {
+        DevicePlace::Register(place) => Some(place),
+        DevicePlace::Property(_) => None,
+    }
 }
 
 /// Equal up to what a 32-bit float can tell apart.

@@ -21,6 +21,8 @@ pub struct ModbusWritten {
     pub table: DataTable,
     /// Protocol address, from 0.
     pub address: At<u16>,
+    /// The number that the first address has here.
+    pub base: u32,
     /// `None` for bits.
     pub codec: Option<Codec>,
     pub unit: Option<At<Unit>>,
@@ -146,6 +148,7 @@ impl ModbusWritten {
         Some(Self {
             table,
             address: At { value: address?, place: written.place },
+            base: base.unwrap_or_default(),
             codec: codec?,
             unit: None,
             offline: Offline::default(),
@@ -294,7 +297,7 @@ impl NumberWritten {
             f.error("out-of-range", &sentinel.place, message, help);
         }
         let sentinels = sentinels.into_iter().map(|s| s.value).collect();
-        Some(Codec { kind, order, scale: line.scale, offset: line.offset, sentinels })
+        Some(Codec { order, scale: line.scale, offset: line.offset, sentinels, ..Codec::plain(kind) })
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::build::{Builder, Layout, taken};
 use super::written::{FieldWritten, PropertyWritten, TargetWritten, a, kind_word};
 use crate::plant::{
-    Codec, DeviceId, DevicePlace, DeviceWrite, Link, ObjectClass, ObjectRef, PRESENT_VALUE, PointDef, PropertyPlace,
-    RegisterPlace, RegisterType, Table, WritePlace,
+    Codec, DeviceId, DevicePlace, DeviceWrite, Link, ModbusLine, ObjectClass, ObjectRef, PRESENT_VALUE, PointDef,
+    PropertyPlace, RegisterPlace, RegisterType, Table, WritePlace,
 };
 use crate::point::{Kind, PointId, Priority};
 use crate::written::{At, Place};
@@ -39,10 +39,8 @@ impl Builder {
         let device = self.plant.device(device)?;
         let fits = match (&device.link, written) {
             // Its link was refused, and says nothing of its protocol.
-            (Link::ModbusTcp { host, .. }, _) if host.is_empty() => true,
-            (Link::ModbusTcp { .. }, FieldWritten::Register(_)) | (Link::Bacnet { .. }, FieldWritten::Property(_)) => {
-                true
-            }
+            (Link::Modbus { line: ModbusLine::Tcp { host, .. }, .. }, _) if host.is_empty() => true,
+            (Link::Modbus { .. }, FieldWritten::Register(_)) | (Link::Bacnet { .. }, FieldWritten::Property(_)) => true,
             _ => false,
         };
         let name = device.name.clone();
@@ -56,7 +54,7 @@ impl Builder {
                 }
                 let codec = self.codec(modbus, def, label)?;
                 let (table, address) = (modbus.table, modbus.address.value);
-                Some(DevicePlace::Register(RegisterPlace { table, address, codec }))
+                Some(DevicePlace::Register(RegisterPlace::plain(table, address, codec)))
             }
             FieldWritten::Property(property) => {
                 if !fits {

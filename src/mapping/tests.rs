@@ -125,7 +125,8 @@ fn the_demo_is_as_promised() {
         assert_eq!((heater.lease.as_secs(), heater.max_age.as_secs()), (180, 30));
     }
     let device = &plant.devices[0];
-    assert_eq!(device.link, Link::ModbusTcp { host: "127.0.0.1".to_owned(), port: 1503, unit: 1 });
+    let line = ModbusLine::Tcp { host: "127.0.0.1".to_owned(), port: 1503 };
+    assert_eq!(device.link, Link::Modbus { line, unit: 1 });
     assert_eq!(device.poll.as_secs(), 5);
     assert_eq!(plant.by_key("hall-meter/link").unwrap().source, Source::Device(device.id));
     assert_eq!(plant.meters[0].modulus_wh, 1 << 32);
@@ -497,7 +498,7 @@ target = [
     assert_eq!((ahu.timeout.get().as_secs(), chiller.timeout.get().as_secs()), (3, 2));
     let object = |kind, instance| ObjectRef { kind, instance };
     let place = |object, property, scale, cov| PropertyPlace { object, property, scale, offset: 0.0, cov };
-    let read = |point, place| DevicePoint { point, place: DevicePlace::Property(place) };
+    let read = |point, place| DevicePoint { point, place: DevicePlace::Property(place), poll: None };
     assert_eq!(
         ahu.points,
         [
@@ -518,7 +519,7 @@ target = [
         }]
     );
     let codec = Codec { order: WordOrder::Cdab, ..Codec::plain(RegisterType::F32) };
-    let holding = RegisterPlace { table: Table::Holding, address: 19, codec };
+    let holding = RegisterPlace::plain(Table::Holding, 19, codec);
     assert_eq!(plc.writes[0].place, WritePlace::Register(holding));
     assert_eq!((plc.writes[0].deadband, plc.writes[0].refresh.as_secs()), (0.1, 20));
 }

@@ -10,11 +10,11 @@ use super::{Ledger, LedgerEvent};
 use crate::durable::SavedCounter;
 use crate::plant::{
     BmsLossPolicy, Codec, Device, DeviceId, DevicePlace, DevicePoint, Heater, HeaterId, HeaterRole, Link, Meter,
-    MeterId, MeterRole, Plant, PointDef, RegisterPlace, RegisterType, Roles, Source, Table, TemperatureLimit, Zone,
-    ZoneId, ZoneRole,
+    MeterId, MeterRole, ModbusLine, Plant, PointDef, RegisterPlace, RegisterType, Roles, Source, Table,
+    TemperatureLimit, Zone, ZoneId, ZoneRole,
 };
 use crate::point::{Doubt, Fault, Image, Kind, PointId, PointKey, Reading, Sample, Value};
-use crate::time::{Mono, Now, Timeout, Utc};
+use crate::time::{Mono, Now, Utc};
 use crate::units::{Celsius, Energy, Unit, Watts};
 
 const METER: PointId = PointId(0);
@@ -118,23 +118,17 @@ fn plant() -> Plant {
             points: roles(&[(MeterRole::EnergyCounter, METER), (MeterRole::Total, METER_TOTAL)]),
         }],
         devices: vec![Device {
-            id: DeviceId(0),
-            name: "m".into(),
-            link: Link::ModbusTcp { host: "localhost".into(), port: 502, unit: 1 },
-            poll: Duration::from_secs(10),
-            timeout: Timeout::millis(1000),
-            max_registers: 125,
-            max_gap: 0,
             points: vec![DevicePoint {
                 point: METER,
-                place: DevicePlace::Register(RegisterPlace {
-                    table: Table::Input,
-                    address: 0,
-                    codec: Codec::plain(RegisterType::U32),
-                }),
+                place: DevicePlace::Register(RegisterPlace::plain(Table::Input, 0, Codec::plain(RegisterType::U32))),
+                poll: None,
             }],
-            writes: Vec::new(),
-            link_point: PointId(0),
+            ..Device::new(
+                DeviceId(0),
+                "m".into(),
+                Link::Modbus { line: ModbusLine::Tcp { host: "localhost".into(), port: 502 }, unit: 1 },
+                PointId(0),
+            )
         }],
         ..Plant::default()
     }

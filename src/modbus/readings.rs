@@ -1,6 +1,6 @@
 //! What an answer says of a device's points. Pure.
 
-use super::plan::{Read, width};
+use super::plan::Read;
 use crate::plant::{Device, Plant, PointDef};
 use crate::point::{Fault, Reading, Value};
 use crate::ports::{Batch, Update};
@@ -20,14 +20,12 @@ pub(super) fn readings(plant: &Plant, device: &Device, read: &Read, content: &Co
         let point = device.points.get(*index)?;
         let def = plant.point(point.point)?;
         let place = point.register()?;
-        let offset = usize::from(place.address.checked_sub(read.address)?);
         let value = match content {
-            Content::Registers(words) => match words.get(offset..offset + usize::from(width(place))) {
-                Some(words) => place.codec.decode(words, def.kind),
-                None => Err(Fault::Malformed),
-            },
-            Content::Bits(bits) => bits
-                .get(offset)
+            Content::Registers(words) => place.decode(read.address, words, def.kind),
+            Content::Bits(bits) => place
+                .address
+                .checked_sub(read.address)
+                .and_then(|offset| bits.get(usize::from(offset)))
                 .and_then(|bit| Value::from_f64(def.kind, f64::from(u8::from(*bit))))
                 .ok_or(Fault::Malformed),
         };
@@ -68,7 +66,7 @@ fn judge(def: &PointDef, value: Value) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modbus::plan::plan;
+    use crate::modbus::plan;
     use crate::modbus::testing::{good, polled};
     use crate::plant::RegisterType::{F32, S16, U16};
     use crate::plant::{DevicePlace, Table};
@@ -84,7 +82,7 @@ mod tests {
         plant.points[3].absent = Some(500.0);
         plant.points[4].kind = Kind::Bool;
         let device = &plant.devices[0];
-        let read = &plan(device)[0];
+        let read = &plan::plan(device, |_| true)[0];
         let of = |words: &[u16]| -> Vec<Reading> {
             readings(&plant, device, read, &Content::Registers(words.to_vec())).iter().map(|u| u.reading).collect()
         };
@@ -110,7 +108,7 @@ mod tests {
         let mut plant = polled(1, &[(Table::Coil, 8, U16), (Table::Coil, 9, U16)]);
         plant.points[0].kind = Kind::Bool;
         let device = &plant.devices[0];
-        let batch = readings(&plant, device, &plan(device)[0], &Content::Bits(vec![true, false]));
+        let batch = readings(&plant, device, &plan::plan(device, |_| true)[0], &Content::Bits(vec![true, false]));
         assert_eq!(batch[0].reading, Reading::Good(Value::Bool(true)));
         assert_eq!(batch[1].reading, good(0.0));
     }

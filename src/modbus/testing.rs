@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::decision::Desired;
 use crate::gateway::clock::SystemClock;
 use crate::plant::{
-    Codec, Commandable, Device, DeviceId, DevicePlace, DevicePoint, Link, Offline, Plant, PointDef, RegisterFace,
-    RegisterPlace, RegisterType, Source, Table,
+    Codec, Commandable, Device, DeviceId, DevicePlace, DevicePoint, Link, ModbusLine, Offline, Plant, PointDef,
+    RegisterFace, RegisterPlace, RegisterType, Source, Table,
 };
 use crate::point::{Image, Kind, PointId, PointKey, Reading, Value};
 use crate::ports::{Batch, Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request};
 use crate::telemetry::Metrics;
-use crate::time::{Now, Timeout};
+use crate::time::Now;
 use crate::units::Unit;
 
 pub const REQUEST: PointId = PointId(0);
@@ -154,24 +154,19 @@ pub fn add_device(
         .zip(&ids)
         .map(|((table, address, kind), point)| DevicePoint {
             point: *point,
-            place: DevicePlace::Register(RegisterPlace {
-                table: *table,
-                address: *address,
-                codec: Codec::plain(*kind),
-            }),
+            place: DevicePlace::Register(RegisterPlace::plain(*table, *address, Codec::plain(*kind))),
+            poll: None,
         })
         .collect();
     plant.devices.push(Device {
-        id,
-        name: format!("device{}", id.0),
-        link: Link::ModbusTcp { host: host.to_owned(), port, unit },
         poll: Duration::from_millis(20),
-        timeout: Timeout::millis(1000),
-        max_registers: 125,
-        max_gap: 8,
         points,
-        writes: Vec::new(),
-        link_point: ids[reads.len()],
+        ..Device::new(
+            id,
+            format!("device{}", id.0),
+            Link::Modbus { line: ModbusLine::Tcp { host: host.to_owned(), port }, unit },
+            ids[reads.len()],
+        )
     });
     ids
 }

@@ -112,7 +112,15 @@ impl WordOrder {
 impl Codec {
     /// Big-endian, unscaled, without sentinels.
     pub const fn plain(kind: RegisterType) -> Self {
-        Self { kind, order: WordOrder::Abcd, scale: 1.0, offset: 0.0, sentinels: Vec::new() }
+        Self {
+            kind,
+            order: WordOrder::Abcd,
+            scale: 1.0,
+            offset: 0.0,
+            sentinels: Vec::new(),
+            mask: None,
+            states: Vec::new(),
+        }
     }
 
     /// The value of a point of this kind in exactly these registers.
@@ -121,6 +129,11 @@ impl Codec {
     /// total) is `OutOfRange`, a wrong number of registers is `Malformed`. Counts and energies keep every digit as long
     /// as scale is a whole number or one over a whole number; a fraction of a Wh is dropped.
     pub fn decode(&self, registers: &[u16], kind: Kind) -> Result<Value, Fault> {
+        self.value(self.raw(registers)?, kind)
+    }
+
+    /// The raw number in exactly these registers: a bit field is cut out and stands at its lowest bit.
+    fn raw(&self, registers: &[u16]) -> Result<Raw, Fault> {
         if registers.len() != usize::from(self.kind.width()) {
             return Err(Fault::Malformed);
         }
@@ -128,10 +141,30 @@ impl Codec {
         if self.sentinels.contains(&bits) {
             return Err(Fault::Absent);
         }
-        let raw = self.kind.raw(bits);
+        Ok(match self.mask {
+            Some(mask) => Raw::Whole(i128::from((bits & mask) >> mask.trailing_zeros().min(63))),
+            None => self.kind.raw(bits),
+        })
+    }
+
+    /// The value of two raw numbers of which the high one stands for `modulus` each.
+    pub(super) fn joined(&self, high: &[u16], low: &[u16], modulus: u32, kind: Kind) -> Result<Value, Fault> {
+        let (Raw::Whole(high), Raw::Whole(low)) = (self.raw(high)?, self.raw(low)?) else {
+            return Err(Fault::Malformed);
+        };
+        // Both are below 2^64 and the modulus below 2^32.
+        self.value(Raw::Whole(high * i128::from(modulus) + low), kind)
+    }
+
+    fn value(&self, raw: Raw, kind: Kind) -> Result<Value, Fault> {
+        if !self.states.is_empty() {
+            let Raw::Whole(raw) = raw else { return Err(Fault::OutOfRange) };
+            let state = self.states.iter().find(|(from, _)| i128::from(*from) == raw);
+            return state.and_then(|(_, to)| whole(kind, i128::from(*to))).ok_or(Fault::OutOfRange);
+        }
         match (raw, self.exact(), kind) {
             (Raw::Whole(raw), Some(line), Kind::Energy | Kind::Unsigned | Kind::State | Kind::Bool) => {
-                let scaled = raw * line.up;
+                let scaled = raw.checked_mul(line.up).ok_or(Fault::OutOfRange)?;
                 if kind != Kind::Energy && scaled % line.down != 0 {
                     return Err(Fault::OutOfRange);
                 }
@@ -157,6 +190,16 @@ impl Codec {
     ///
     /// `OutOfRange` where the type cannot hold it, or where it would read back as "not available".
     pub fn encode(&self, value: Value) -> Result<Words, Fault> {
+        if self.mask.is_some() {
+            // The other bits of the register are not ours to write.
+            return Err(Fault::OutOfRange);
+        }
+        if !self.states.is_empty() {
+            let state = value.as_u64().and_then(|state| u16::try_from(state).ok());
+            let raw = self.states.iter().find(|(_, to)| Some(*to) == state).map(|(from, _)| i128::from(*from));
+            let bits = raw.and_then(|raw| self.kind.bits(raw)).ok_or(Fault::OutOfRange)?;
+            return Ok(self.order.split(bits, self.kind.width()));
+        }
         let bits = match (self.kind, value.as_u64(), self.exact()) {
             (RegisterType::F32, ..) => {
                 #[expect(clippy::cast_possible_truncation, reason = "what overflows is infinite, and refused")]
@@ -340,6 +383,23 @@ mod tests {
         assert_eq!(kwh.decode(&[0, 7], Kind::Energy), Ok(Value::Energy(Energy::from_wh(7_000))));
         let megajoule = Codec { scale: 1e6 / 3600.0, ..Codec::plain(RegisterType::U32) };
         assert_eq!(megajoule.decode(&[0, 36], Kind::Energy), Ok(Value::Energy(Energy::from_wh(10_000))));
+    }
+
+    #[test]
+    fn bit_fields_and_enumerations() {
+        let field = Codec { mask: Some(0x0070), ..Codec::plain(RegisterType::U16) };
+        assert_eq!(field.decode(&[0x1256], Kind::Unsigned), Ok(Value::Unsigned(5)));
+        assert_eq!(field.encode(Value::Unsigned(5)), Err(Fault::OutOfRange), "the other bits are not ours");
+        let bit = Codec { mask: Some(0x8000), ..Codec::plain(RegisterType::U16) };
+        assert_eq!(bit.decode(&[0x8001], Kind::Bool), Ok(Value::Bool(true)));
+        assert_eq!(bit.decode(&[0x7FFF], Kind::Bool), Ok(Value::Bool(false)));
+        let states = Codec { states: vec![(0, 1), (4, 2), (17, 3)], ..Codec::plain(RegisterType::U16) };
+        assert_eq!(states.decode(&[4], Kind::State), Ok(Value::State(2)));
+        assert_eq!(states.decode(&[5], Kind::State), Err(Fault::OutOfRange), "a state that nobody described");
+        assert_eq!(states.encode(Value::State(3)).unwrap().as_slice(), [17]);
+        assert_eq!(states.encode(Value::State(4)), Err(Fault::OutOfRange));
+        let both = Codec { mask: Some(0x0F00), states: vec![(3, 2)], ..Codec::plain(RegisterType::U16) };
+        assert_eq!(both.decode(&[0xF3FF], Kind::State), Ok(Value::State(2)));
     }
 
     fn any_type() -> impl Strategy<Value = RegisterType> {

@@ -1,8 +1,9 @@
 //! Field devices: what is polled, over which link, and how raw registers become values.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::{DeviceId, PropertyPlace, Table};
+use super::{DeviceId, PropertyPlace, RegisterPlace, SerialLine, Table};
 use crate::point::{PointId, Priority};
 use crate::time::Timeout;
 
@@ -98,17 +99,10 @@ pub struct Codec {
     pub offset: f64,
     /// Raw bit patterns (of the type's width, as unsigned) that mean "not available".
     pub sentinels: Vec<u64>,
-}
-
-/// A value in the registers or bits of a device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RegisterPlace {
-    /// In which table.
-    pub table: Table,
-    /// Protocol address, from 0.
-    pub address: u16,
-    /// How it stands there; not used for bits.
-    pub codec: Codec,
+    /// The bits that are meant, next to each other; such a value is read only.
+    pub mask: Option<u64>,
+    /// What each raw number means as a state, where they are not the same: raw and state. Others mean nothing.
+    pub states: Vec<(u64, u16)>,
 }
 
 /// Where a device has a value.
@@ -127,6 +121,8 @@ pub struct DevicePoint {
     pub point: PointId,
     /// Where it is read.
     pub place: DevicePlace,
+    /// How often, in site time; `None`: as often as its device.
+    pub poll: Option<Duration>,
 }
 
 impl DevicePoint {
@@ -176,16 +172,58 @@ pub struct DeviceWrite {
     pub refresh: Duration,
 }
 
-/// How a device is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
-    /// Modbus TCP.
-    ModbusTcp {
+/// What carries Modbus to one or more devices.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ModbusLine {
+    /// Modbus TCP: a device, or a gateway to a serial line.
+    Tcp {
         /// Host name or address.
         host: String,
         /// TCP port.
         port: u16,
-        /// Unit identifier.
+    },
+    /// RTU frames through a serial server.
+    RtuOverTcp {
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Modbus/TCP Security.
+    Tls {
+        /// Host name or address, as the certificate of the device says it.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A serial line.
+    Rtu {
+        /// The port and its settings.
+        serial: SerialLine,
+        /// The adapter receives what it sends, and that is dropped.
+        echo: bool,
+    },
+}
+
+impl fmt::Display for ModbusLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "Modbus TCP {host}:{port}"),
+            Self::RtuOverTcp { host, port } => write!(f, "Modbus RTU over TCP {host}:{port}"),
+            Self::Tls { host, port } => write!(f, "Modbus TLS {host}:{port}"),
+            Self::Rtu { serial, .. } => write!(f, "Modbus RTU {serial}"),
+        }
+    }
+}
+
+/// How a device is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// Modbus.
+    Modbus {
+        /// The line, which several devices may share.
+        line: ModbusLine,
+        /// Unit identifier; 0 on a serial line is everybody, who is written to and does not answer.
         unit: u8,
     },
     /// BACnet/IP.
@@ -195,6 +233,28 @@ pub enum Link {
         /// IPv4 address and UDP port; `None`: it is found by Who-Is.
         address: Option<([u8; 4], u16)>,
     },
+}
+
+impl Device {
+    /// A device of which nothing is read, with what holds where the mapping says nothing: 10 s, 1 s, 125 registers.
+    pub const fn new(id: DeviceId, name: String, link: Link, link_point: PointId) -> Self {
+        Self {
+            id,
+            name,
+            link,
+            poll: Duration::from_secs(10),
+            timeout: Timeout::millis(1000),
+            max_registers: 125,
+            max_gap: 8,
+            holes: Vec::new(),
+            align: 1,
+            pause: Duration::ZERO,
+            retries: 0,
+            points: Vec::new(),
+            writes: Vec::new(),
+            link_point,
+        }
+    }
 }
 
 /// A polled device.
@@ -214,6 +274,14 @@ pub struct Device {
     pub max_registers: u16,
     /// Widest hole of unused registers that one read may bridge; Modbus.
     pub max_gap: u16,
+    /// Addresses that no read may touch, first and last; Modbus.
+    pub holes: Vec<(Table, u16, u16)>,
+    /// Reads of registers begin and end at multiples of this, 1, 2 or 4; Modbus.
+    pub align: u16,
+    /// How long the device is left alone after an exchange, on the wall; Modbus.
+    pub pause: Duration,
+    /// How often a request without an answer is repeated before the device is lost; Modbus.
+    pub retries: u8,
     /// What is read: registers of a Modbus device, properties of a BACnet device.
     pub points: Vec<DevicePoint>,
     /// What is written.

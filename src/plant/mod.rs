@@ -7,6 +7,7 @@ mod face;
 mod field;
 mod law;
 mod property;
+mod register;
 mod role;
 mod serial;
 
@@ -14,10 +15,11 @@ pub use alarm::{AlarmFace, ClassDefaults, Condition};
 pub use codec::Words;
 pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, ShedLevel, Table};
 pub use field::{
-    Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, RegisterPlace, RegisterType, WordOrder, WritePlace,
+    Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, ModbusLine, RegisterType, WordOrder, WritePlace,
 };
 pub use law::{Allocation, Law};
 pub use property::{Cov, ObjectClass, ObjectRef, PRESENT_VALUE, PropertyPlace, RawNumber, property_number};
+pub use register::{RegisterPlace, ScaleRegister, Split};
 pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};
 pub use serial::{Parity, SerialLine};
 

@@ -17,14 +17,14 @@ use crate::decision::{
     Alarm, Alarms, Command, Decision, DemandMode, Desired, Reason, RequestSource, SafetyLatch, ZoneDecision, ZoneState,
 };
 use crate::plant::{
-    BmsLossPolicy, Commandable, Device, DeviceId, Heater, HeaterId, HeaterRole, Link, Plant, PointDef, Roles, SiteRole,
-    Source, TemperatureLimit, Zone, ZoneId, ZoneRole,
+    BmsLossPolicy, Commandable, Device, DeviceId, Heater, HeaterId, HeaterRole, Link, ModbusLine, Plant, PointDef,
+    Roles, SiteRole, Source, TemperatureLimit, Zone, ZoneId, ZoneRole,
 };
 use crate::point::{
     Doubt, Fault, Image, Kind, PointId, PointKey, Priority, PriorityArray, Reading, Sample, Slot, Value,
 };
 use crate::telemetry::Metrics;
-use crate::time::{Mono, Now, TimeSource, Timeout, Utc};
+use crate::time::{Mono, Now, TimeSource, Utc};
 use crate::units::{Celsius, Energy, Unit, Watts};
 
 const BOUND: Duration = Duration::from_secs(10);
@@ -122,18 +122,12 @@ fn plant() -> Plant {
             max_age: Duration::from_secs(30),
             points: roles(&[(HeaterRole::Power, 3), (HeaterRole::State, 4)]),
         }],
-        devices: vec![Device {
-            id: DeviceId(0),
-            name: "hall-meter".into(),
-            link: Link::ModbusTcp { host: "10.20.0.31".into(), port: 502, unit: 1 },
-            poll: Duration::from_secs(10),
-            timeout: Timeout::millis(1000),
-            max_registers: 125,
-            max_gap: 0,
-            points: Vec::new(),
-            writes: Vec::new(),
-            link_point: PointId(5),
-        }],
+        devices: vec![Device::new(
+            DeviceId(0),
+            "hall-meter".into(),
+            Link::Modbus { line: ModbusLine::Tcp { host: "10.20.0.31".into(), port: 502 }, unit: 1 },
+            PointId(5),
+        )],
         site: roles(&[(SiteRole::SiteAlarms, 6)]),
         ..Plant::default()
     }

@@ -272,7 +272,7 @@ impl Scene<'_> {
 
 fn address(link: &Link) -> String {
     match link {
-        Link::ModbusTcp { host, port, unit } => format!("Modbus TCP {host}:{port}, unit {unit}"),
+        Link::Modbus { line, unit } => format!("{line}, unit {unit}"),
         Link::Bacnet { instance, address: Some(([a, b, c, d], port)) } => {
             format!("BACnet device {instance} at {a}.{b}.{c}.{d}:{port}")
         }

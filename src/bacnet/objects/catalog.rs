@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bacnet_types::enums::{ObjectType, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
-use super::{class, device, load, point, port, trend};
+use super::{device, load, point, port, trend};
 use crate::bacnet::settings::Settings;
 use crate::plant::{Plant, ServiceObject};
 
@@ -22,8 +22,6 @@ pub(in crate::bacnet) enum Body {
     Trend(usize),
     /// A load control, by its place there.
     Load(usize),
-    /// A notification class, by its place there.
-    Class(usize),
 }
 
 /// What WriteProperty may do with a property.
@@ -113,7 +111,7 @@ impl Catalog {
             let kind = ObjectType::from_raw(u32::from(face.kind.code()));
             catalog.add(kind, face.instance, face.name.clone(), Body::Face(place), rows);
         }
-        let [classes, logs, loads] = [class::rows(), trend::rows(), load::rows()].map(Arc::<[Row]>::from);
+        let (logs, loads): (Arc<[Row]>, Arc<[Row]>) = (trend::rows().into(), load::rows().into());
         for (place, service) in plant.bacnet_services.iter().enumerate() {
             let (kind, instance, name, body, rows) = match service {
                 ServiceObject::TrendLog { instance, name, .. } => {
@@ -122,9 +120,7 @@ impl Catalog {
                 ServiceObject::LoadControl { instance, name, .. } => {
                     (ObjectType::LOAD_CONTROL, instance, name, Body::Load(place), &loads)
                 }
-                ServiceObject::NotificationClass { instance, name, .. } => {
-                    (ObjectType::NOTIFICATION_CLASS, instance, name, Body::Class(place), &classes)
-                }
+                ServiceObject::NotificationClass { .. } => continue,
             };
             catalog.add(kind, *instance, name.to_string(), body, Arc::clone(rows));
         }

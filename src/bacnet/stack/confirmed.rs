@@ -35,9 +35,9 @@ pub(in crate::bacnet) struct Ask<'d> {
     pub(in crate::bacnet) invoke: u8,
     pub(in crate::bacnet) service: Confirmed,
     /// Octets that the peer takes in one APDU.
-    pub(super) max_apdu: usize,
+    max_apdu: usize,
     /// The peer takes a segmented answer of at most so many segments.
-    pub(super) segments: Option<usize>,
+    segments: Option<usize>,
     pub(in crate::bacnet) params: &'d [u8],
 }
 
@@ -202,7 +202,7 @@ impl Stack {
                 self.take(ask, same, job, effects)
             }
             Checked::Own(change) => {
-                self.apply(change, effects);
+                self.own.apply(change);
                 self.acknowledge(ask, same, now, effects);
                 // A subscriber may have something to be told by now.
                 self.on_image(image, now, effects);
@@ -229,7 +229,7 @@ impl Stack {
             Some((failure, reference)) => answer::multiple_error(ask.invoke, *failure, reference),
         };
         if several.writes.is_empty() {
-            several.own.into_iter().for_each(|change| self.apply(change, effects));
+            several.own.into_iter().for_each(|change| self.own.apply(change));
             self.conclude(ask, same, answer, now, effects);
             self.on_image(image, now, effects);
             return Ok(());
@@ -269,7 +269,7 @@ impl Stack {
         let Some(job) = self.writes.finish(ticket) else { return };
         let apdu = match (verdict, &job.todo.first) {
             (Ok(_), _) => {
-                job.todo.own.into_iter().for_each(|change| self.apply(change, effects));
+                job.todo.own.into_iter().for_each(|change| self.own.apply(change));
                 job.todo.accepted
             }
             (Err(refusal), None) => Refused::Error(failure(refusal)).pdu(job.invoke, Confirmed::WRITE_PROPERTY),

@@ -1,7 +1,6 @@
 //! The device as a pure machine: an APDU, an image, a verdict or a moment in, effects out. It never waits; it says when
 //! it wants to be woken.
 
-mod alarms;
 mod confirmed;
 mod segments;
 
@@ -15,7 +14,6 @@ use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, Unco
 use bacnet_types::error::Error;
 use bytes::Bytes;
 
-use super::alarm::{self, Alarms};
 use super::calls::{Call, Calls};
 use super::cov::{self, Subscriptions};
 use super::discovery;
@@ -48,16 +46,12 @@ pub(in crate::bacnet) enum Effect {
     },
     /// Send an APDU to everybody.
     Broadcast(Bytes),
-    /// Send an APDU to everybody on another network, or on all of them (65535).
-    BroadcastOn(u16, Bytes),
     /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
     Submit(Ticket, Arc<str>, Vec<Write>),
     /// Remember over a restart; it comes back with [`Stack::restore`].
     Keep(Keepsake),
     /// A call of the client has ended.
     Ended(u64, Outcome),
-    /// Count what a full queue dropped.
-    Dropped(&'static str),
     /// Count input that could not be understood.
     Rejected(&'static str),
 }
@@ -70,7 +64,6 @@ pub(in crate::bacnet) struct Stack {
     catalog: Catalog,
     subscriptions: Subscriptions,
     own: Own,
-    alarms: Alarms,
     sending: Vec<Sending>,
     receiving: Vec<Receiving>,
     writes: Writes,
@@ -81,11 +74,9 @@ pub(in crate::bacnet) struct Stack {
 impl Stack {
     /// The device of a plant.
     pub(in crate::bacnet) fn new(plant: Arc<Plant>, settings: Settings) -> Self {
-        let catalog = Catalog::new(&plant, &settings);
         Self {
+            catalog: Catalog::new(&plant, &settings),
             own: Own::new(&plant),
-            alarms: Alarms::new(&plant, &catalog),
-            catalog,
             plant,
             settings,
             subscriptions: Subscriptions::default(),
@@ -100,12 +91,8 @@ impl Stack {
     /// What an earlier life of the process remembered, before anything else: the part of the key before the first `/` says
     /// whose it is.
     pub(in crate::bacnet) fn restore(&mut self, key: &str, value: &[u8]) {
-        let taken = match key.split_once('/') {
-            Some((alarm::OWNER, key)) => self.alarms.restore(key, value),
-            _ => self.own.restore(key, value),
-        };
-        if !taken {
-            // What this version or this mapping does not have is left alone: the next may.
+        if !self.own.restore(key, value) {
+            // What this version does not know is left alone: a later one may.
             tracing::debug!(key, "a keepsake of nobody");
         }
     }
@@ -151,7 +138,6 @@ impl Stack {
             image,
             subscriptions: &self.subscriptions,
             own: &self.own,
-            alarms: &self.alarms,
             now,
         }
     }
@@ -169,7 +155,6 @@ impl Stack {
         let Some(&first) = apdu.first() else {
             return effects.push(Effect::Rejected("apdu"));
         };
-        self.alarms.outbox.heard(&peer);
         match first >> 4 {
             1 => self.unconfirmed(peer, apdu, image, now, effects),
             // Nothing else may be broadcast (clauses 5.4.5.1, 6.5).
@@ -241,21 +226,16 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
-        let announced = IAmRequest::decode(heard.params)?;
-        let device = announced.object_identifier.instance_number();
-        if self.alarms.outbox.found(device, heard.peer, now.mono) {
-            self.post(now, effects);
-        }
+        IAmRequest::decode(heard.params)?;
         for call in self.calls.on_i_am(heard.peer, heard.params) {
             self.place_call(call, heard.peer, now, effects);
         }
         Ok(())
     }
 
-    /// There is a new image: make the transitions that are due, and tell subscribers what moved.
+    /// There is a new image: tell subscribers what moved.
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         self.serve_own(image, now, effects);
-        self.watch(image, now, effects);
         let due = cov::due(&self.view(image, now));
         for notification in self.subscriptions.tell(due) {
             let peer = notification.peer;
@@ -300,7 +280,6 @@ impl Stack {
     fn ended(&mut self, purpose: Purpose, outcome: Outcome, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         match purpose {
             Purpose::Call(number) => effects.push(Effect::Ended(number, outcome)),
-            Purpose::Event(serial) => self.told(serial, &outcome, now, effects),
             Purpose::Notification(serial) => {
                 self.subscriptions.answered(serial);
                 // What changed meanwhile.
@@ -313,7 +292,7 @@ impl Stack {
     pub(in crate::bacnet) fn wake(&self) -> Option<Mono> {
         let sending = self.sending.iter().map(|sending| sending.deadline).min();
         let receiving = self.receiving.iter().map(|receiving| receiving.deadline).min();
-        [sending, receiving, self.subscriptions.wake(), self.requester.wake(), self.calls.wake(), self.alarms.wake()]
+        [sending, receiving, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
             .into_iter()
             .flatten()
             .min()
@@ -334,8 +313,5 @@ impl Stack {
             self.ended(purpose, Outcome::Silent, image, now, effects);
         }
         self.calls.on_time(now.mono, effects);
-        if self.alarms.wake().is_some_and(|wake| wake <= now.mono) {
-            self.on_image(image, now, effects);
-        }
     }
 }

@@ -14,7 +14,7 @@ use crate::cli::load;
 use crate::config::Config;
 use crate::gateway::clock::SystemClock;
 use crate::gateway::{Gateway, Setup, StartError};
-use crate::plant::{HeaterId, Link, Plant};
+use crate::plant::{HeaterId, Link, ModbusLine, Plant};
 use crate::sim::BrokerAddress;
 use crate::sim::bms::{BacnetWire, BmsSim, BothWires, ModbusWire, Programme};
 use crate::sim::broker::{Broker, Settings as BrokerSettings};
@@ -149,7 +149,7 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         tasks.spawn(bound.run(Arc::clone(&clock), stop.clone()));
     }
     for device in plant.devices.iter_mut().filter(|device| device.name == METER) {
-        if let Link::ModbusTcp { host, port, .. } = &mut device.link {
+        if let Link::Modbus { line: ModbusLine::Tcp { host, port }, .. } = &mut device.link {
             (*host, *port) = (meter.ip().to_string(), meter.port());
         }
     }

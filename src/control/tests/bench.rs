@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::control::{Controller, Settings};
 use crate::decision::{Command, Decision, SafetyLatch, ZoneDecision};
 use crate::plant::{
-    BmsLossPolicy, Commandable, Device, DeviceId, Heater, HeaterId, HeaterRole, Link, Meter, MeterId, MeterRole, Plant,
-    PointDef, Roles, Source, TemperatureLimit, Zone, ZoneId, ZoneRole,
+    BmsLossPolicy, Commandable, Device, DeviceId, Heater, HeaterId, HeaterRole, Link, Meter, MeterId, MeterRole,
+    ModbusLine, Plant, PointDef, Roles, Source, TemperatureLimit, Zone, ZoneId, ZoneRole,
 };
 use crate::point::{
     Doubt, Fault, Image, Kind, PointId, PointKey, Priority, PriorityArray, Reading, Sample, Slot, Value,
 };
-use crate::time::{Mono, Now, Timeout, Utc};
+use crate::time::{Mono, Now, Utc};
 use crate::units::{Celsius, Quantity, Unit, Watts};
 
 pub const RATED_KW: [f64; 4] = [20.0, 20.0, 10.0, 10.0];
@@ -95,18 +95,9 @@ pub fn plant() -> Plant {
         points.bind(role, id);
     }
     let link_point = add(&mut plant, "hall-meter/link".into(), Kind::Bool, Quantity::Plain, Source::Engine);
-    plant.devices.push(Device {
-        id: DeviceId(0),
-        name: "hall-meter".into(),
-        link: Link::ModbusTcp { host: "127.0.0.1".into(), port: 502, unit: 1 },
-        poll: Duration::from_secs(10),
-        timeout: Timeout::millis(1000),
-        max_registers: 125,
-        max_gap: 0,
-        points: Vec::new(),
-        writes: Vec::new(),
-        link_point,
-    });
+    let line = ModbusLine::Tcp { host: "127.0.0.1".into(), port: 502 };
+    let link = Link::Modbus { line, unit: 1 };
+    plant.devices.push(Device::new(DeviceId(0), "hall-meter".into(), link, link_point));
     let mut meter = Roles::default();
     for role in [MeterRole::Power, MeterRole::Supply] {
         let key = format!("hall-meter/{}", role.as_str());

@@ -1,16 +1,21 @@
 //! Mapping files as written: every field with its place, names not yet resolved. Reading finds unknown keys, wrong types
 //! and missing fields; it never stops at one of them.
 
+mod extra;
 mod field;
 mod parts;
 mod point;
+mod reads;
 
+pub use extra::ExtraWritten;
 pub use field::{FieldWritten, PropertyWritten, TargetWritten};
 pub use parts::{DeviceWritten, HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
 pub use point::{
     Bound, DefaultWritten, ExampleWritten, Expected, Field, PointWritten, ServiceKind, ServiceWritten, SourceWritten,
     a, kind_word,
 };
+
+pub use reads::ReadsWritten;
 
 use std::time::Duration;
 
@@ -66,8 +71,7 @@ pub struct TemplateFile {
 #[derive(Debug)]
 pub struct ProfileFile {
     pub poll: Option<Duration>,
-    pub max_registers: Option<At<u16>>,
-    pub max_gap: Option<At<u16>>,
+    pub reads: ReadsWritten,
     pub points: Vec<PointWritten>,
     pub examples: Vec<ExampleWritten>,
 }
@@ -82,7 +86,7 @@ impl SiteFile {
         let file = FileDefaults::read(&mut top, f);
         let site = Self {
             templates: top.opt::<Vec<At<String>>>("use", f).map(|list| list.value).unwrap_or_default(),
-            devices: top.tables("device", f).into_iter().map(|t| DeviceWritten::read(t, f)).collect(),
+            devices: top.tables("device", f).into_iter().map(|t| DeviceWritten::read(t, file, f)).collect(),
             heaters: top.tables("heater", f).into_iter().map(|t| HeaterWritten::read(t, f)).collect(),
             zones: top.tables("zone", f).into_iter().map(|t| ZoneWritten::read(t, f)).collect(),
             points: points(&mut top, file, Owner::Site, f),
@@ -138,8 +142,7 @@ impl ProfileFile {
         top.opt::<String>("description", f);
         let this = Self {
             poll: top.opt("poll", f).map(|at| at.value),
-            max_registers: top.opt("max_registers", f),
-            max_gap: top.opt("max_gap", f),
+            reads: ReadsWritten::read(&mut top, file, f),
             points: points(&mut top, file, Owner::Profile, f),
             examples: top.tables("example", f).into_iter().map(|t| ExampleWritten::read(t, f)).collect(),
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{FileDefaults, ReadsWritten};
 use crate::units::{Celsius, Percent, Watts};
 use crate::written::{At, Findings, Item, PercentPerMinute, Place, Read, Table};
 
@@ -14,8 +15,7 @@ pub struct DeviceWritten {
     pub unit_id: Option<At<u8>>,
     pub poll: Option<At<Duration>>,
     pub timeout: Option<At<Duration>>,
-    pub max_registers: Option<At<u16>>,
-    pub max_gap: Option<At<u16>>,
+    pub reads: ReadsWritten,
     pub max_age: Option<At<Duration>>,
     pub max_power: Option<At<Watts>>,
 }
@@ -89,16 +89,15 @@ pub struct ZoneWritten {
 }
 
 impl DeviceWritten {
-    pub fn read(mut t: Table<'_>, f: &mut Findings) -> Self {
+    pub fn read(mut t: Table<'_>, file: FileDefaults, f: &mut Findings) -> Self {
         let this = Self {
             name: t.need("name", "the first segment of its points' keys", f),
             profile: t.opt("profile", f),
-            link: t.need("link", "such as \"modbus-tcp://10.20.0.31:502\" or \"bacnet://device/1201\"", f),
+            link: t.need("link", "such as \"modbus-tcp://10.20.0.31:502\", \"modbus-rtu:///dev/ttyS1?baud=9600\" or \"bacnet://device/1201\"", f),
             unit_id: t.opt("unit_id", f),
             poll: t.opt("poll", f),
             timeout: t.opt("timeout", f),
-            max_registers: t.opt("max_registers", f),
-            max_gap: t.opt("max_gap", f),
+            reads: ReadsWritten::read(&mut t, file, f),
             max_age: t.opt("max_age", f),
             max_power: t.opt("max_power", f),
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FieldWritten, FileDefaults, Owner, TargetWritten};
+use super::{ExtraWritten, FieldWritten, FileDefaults, Owner, TargetWritten};
 use crate::mapping::alarm::ClassWritten;
 use crate::mapping::faces::FaceWritten;
 use crate::mapping::service::ServiceParts;
@@ -36,7 +36,7 @@ pub enum SourceWritten {
     /// `"engine"`
     Engine,
     /// `{ device = "...", holding = ... }`
-    Device { device: Option<At<String>>, at: Option<Box<FieldWritten>> },
+    Device { device: Option<At<String>>, at: Option<Box<FieldWritten>>, extra: Box<ExtraWritten> },
 }
 
 /// `[[point]]`
@@ -151,7 +151,7 @@ impl PointWritten {
         let source = match t.item("source") {
             None if owner == Owner::Profile => {
                 t.missing("source", "where it is read: source = { input = 0, type = \"f32\" }", f);
-                At { value: SourceWritten::Device { device: None, at: None }, place: place.clone() }
+                At { value: SourceWritten::nowhere(), place: place.clone() }
             }
             None => At { value: SourceWritten::Command, place: place.clone() },
             Some(item) => At { place: item.place(), value: SourceWritten::read(&item, file, owner, f) },
@@ -206,15 +206,21 @@ impl SourceWritten {
             Some("engine") if owner == Owner::Template => return Self::Engine,
             Some(text) => {
                 f.error("unknown-word", &item.place(), format!("`source` cannot be `{text}`"), help);
-                return Self::Device { device: None, at: None };
+                return Self::nowhere();
             }
             None => {}
         }
-        let Some(mut t) = item.table(f) else { return Self::Device { device: None, at: None } };
+        let Some(mut t) = item.table(f) else { return Self::nowhere() };
         let device = if owner == Owner::Profile { None } else { t.need("device", "the name of a [[device]]", f) };
+        let extra = Box::new(ExtraWritten::read(&mut t, f));
         let at = FieldWritten::read(&mut t, file, f).map(Box::new);
         t.finish(f);
-        Self::Device { device, at }
+        Self::Device { device, at, extra }
+    }
+
+    /// A device, and nothing more that could be read.
+    fn nowhere() -> Self {
+        Self::Device { device: None, at: None, extra: Box::default() }
     }
 }
 

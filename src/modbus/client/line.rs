@@ -1,34 +1,38 @@
-//! One TCP connection to an endpoint, with one owner at a time.
+//! One line to one or more devices, with one owner at a time: a TCP connection, a TLS connection, a serial port.
 //!
-//! The vendor's client is right as long as every request gets its answer. It is taken out for each request and put back
-//! only when the whole answer came and fits; whatever else happens (time-out, cancellation, an answer of the wrong
-//! shape) drops it, and with it the connection, so that no late answer can be taken for the next one's.
+//! Over TCP and TLS the vendor's client is right as long as every request gets its answer. It is taken out for each
+//! request and put back only when the whole answer came and fits; whatever else happens (time-out, cancellation, an
+//! answer of the wrong shape) drops it, and with it the connection, so that no late answer can be taken for the next
+//! one's. Lines of RTU frames are ours: see `rtu`.
 
 use std::io;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_modbus::client::{Client as _, Context, tcp};
 use tokio_modbus::slave::SlaveContext as _;
 use tokio_modbus::{Error, Request, Response, Slave};
+use tokio_rustls::TlsConnector;
 
-use crate::modbus::plan::Read;
-use crate::modbus::readings::Content;
-use crate::plant::Table;
+use super::pdu;
+use super::rtu::RtuPort;
+use crate::modbus::{serial, tls};
+use crate::plant::ModbusLine;
 use crate::point::Fault;
 
-/// What the device answered: content, or its exception code.
-pub(super) type Answer = Result<Content, u8>;
+/// What the device answered: its response, or its exception code.
+pub(super) type Answer = Result<Response, u8>;
 
-/// Why there was no answer. Each of them ends the connection.
+/// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The connection could not be made.
+    /// The connection could not be made, or the port not opened.
     Connect,
     /// No answer in time.
     Timeout,
-    /// The connection broke.
+    /// The connection broke, or the adapter is gone.
     Lost,
     /// An answer that is not one to what was asked.
     Malformed,
@@ -54,78 +58,112 @@ impl Failure {
     }
 }
 
-/// The connection to an endpoint, made when it is needed.
+/// The line, opened when it is needed.
 pub(super) struct Line {
-    host: String,
-    port: u16,
-    open: Option<Context>,
-    /// Connections made so far.
+    to: ModbusLine,
+    tls: Option<tls::Client>,
+    open: Option<Open>,
+    /// How often it was opened so far.
     made: u64,
 }
 
+enum Open {
+    Mbap(Context),
+    Rtu(RtuPort),
+}
+
 impl Line {
-    pub(super) const fn new(host: String, port: u16) -> Self {
-        Self { host, port, open: None, made: 0 }
+    pub(super) const fn new(to: ModbusLine, tls: Option<tls::Client>) -> Self {
+        Self { to, tls, open: None, made: 0 }
     }
 
-    /// How many connections were made so far.
+    /// How often it was opened so far.
     pub(super) const fn made(&self) -> u64 {
         self.made
     }
 
-    /// One read. Connecting and answering may each take `within`, on the wall.
-    pub(super) async fn read(&mut self, unit: u8, read: &Read, within: Duration) -> Result<Answer, Failure> {
+    /// One exchange. Opening and answering may each take `within`, on the wall.
+    pub(super) async fn ask(
+        &mut self,
+        unit: u8,
+        request: &Request<'static>,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
         // Devices close connections that were idle for long: an old connection that breaks is worth one new one.
         if let Some(old) = self.open.take() {
-            match self.call(old, unit, read, within).await {
+            match self.call(old, unit, request, within).await {
                 Err(Failure::Lost) => {}
                 outcome => return outcome,
             }
         }
-        let fresh = timeout(within, TcpStream::connect((self.host.as_str(), self.port))).await;
-        let stream = fresh.map_err(|_| Failure::Connect)?.map_err(|_| Failure::Connect)?;
-        // Without it a request may wait for the acknowledgement of the one before; not worth failing for.
-        let _ = stream.set_nodelay(true);
+        let fresh = timeout(within, make(&self.to, self.tls.as_ref())).await.map_err(|_| Failure::Connect)?;
+        let open = fresh.map_err(|error| {
+            tracing::debug!(line = %self.to, %error, "cannot be opened");
+            Failure::Connect
+        })?;
         self.made += 1;
-        self.call(tcp::attach(stream), unit, read, within).await
+        self.call(open, unit, request, within).await
     }
 
-    async fn call(&mut self, mut context: Context, unit: u8, read: &Read, within: Duration) -> Result<Answer, Failure> {
-        context.set_slave(Slave(unit));
-        let request = match read.table {
-            Table::Coil => Request::ReadCoils(read.address, read.count),
-            Table::Discrete => Request::ReadDiscreteInputs(read.address, read.count),
-            Table::Input => Request::ReadInputRegisters(read.address, read.count),
-            Table::Holding => Request::ReadHoldingRegisters(read.address, read.count),
-        };
-        let outcome = timeout(within, context.call(request)).await.map_err(|_| Failure::Timeout)?;
-        let answer = match outcome {
-            Ok(Ok(response)) => Ok(content(read, response).ok_or(Failure::Malformed)?),
-            Ok(Err(exception)) => Err(u8::from(exception)),
-            Err(Error::Protocol(_)) => return Err(Failure::Malformed),
-            Err(Error::Transport(error)) => return Err(broken(&error)),
-        };
-        self.open = Some(context);
-        Ok(answer)
+    async fn call(
+        &mut self,
+        open: Open,
+        unit: u8,
+        request: &Request<'static>,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        match open {
+            Open::Mbap(mut context) => {
+                context.set_slave(Slave(unit));
+                let call = timeout(within, context.call(request.clone()));
+                let answer = match call.await.map_err(|_| Failure::Timeout)? {
+                    Ok(Ok(response)) if pdu::fits(request, &response) => Ok(response),
+                    Ok(Ok(_)) => return Err(Failure::Malformed),
+                    Ok(Err(exception)) => Err(u8::from(exception)),
+                    Err(Error::Protocol(_)) => return Err(Failure::Malformed),
+                    Err(Error::Transport(error)) => return Err(broken(&error)),
+                };
+                self.open = Some(Open::Mbap(context));
+                Ok(answer)
+            }
+            Open::Rtu(mut port) => {
+                let outcome = port.call(unit, request, within).await;
+                // A serial port is as good as it was. A connection that no answer comes through may be dead.
+                let keep = match outcome {
+                    Ok(_) => true,
+                    Err(Failure::Timeout | Failure::Malformed) => matches!(self.to, ModbusLine::Rtu { .. }),
+                    Err(Failure::Connect | Failure::Lost) => false,
+                };
+                if keep {
+                    self.open = Some(Open::Rtu(port));
+                }
+                outcome
+            }
+        }
     }
 }
 
-/// The content of a response that is as long as was asked; bits come in whole bytes.
-fn content(read: &Read, response: Response) -> Option<Content> {
-    let count = usize::from(read.count);
-    match (read.table, response) {
-        (Table::Coil, Response::ReadCoils(mut bits)) | (Table::Discrete, Response::ReadDiscreteInputs(mut bits)) => {
-            (bits.len() == count.next_multiple_of(8)).then(|| {
-                bits.truncate(count);
-                Content::Bits(bits)
-            })
+async fn make(to: &ModbusLine, tls: Option<&tls::Client>) -> io::Result<Open> {
+    Ok(match to {
+        ModbusLine::Tcp { host, port } => Open::Mbap(tcp::attach(connect(host, *port).await?)),
+        ModbusLine::RtuOverTcp { host, port } => Open::Rtu(RtuPort::over_tcp(connect(host, *port).await?)),
+        ModbusLine::Tls { host, port } => {
+            let missing = || io::Error::new(io::ErrorKind::InvalidInput, "no certificate is configured");
+            let tls::Client(config) = tls.cloned().ok_or_else(missing)?;
+            let name = ServerName::try_from(host.clone());
+            let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let stream = connect(host, *port).await?;
+            Open::Mbap(tcp::attach(TlsConnector::from(config).connect(name, stream).await?))
         }
-        (Table::Input, Response::ReadInputRegisters(words))
-        | (Table::Holding, Response::ReadHoldingRegisters(words)) => {
-            (words.len() == count).then_some(Content::Registers(words))
-        }
-        _ => None,
-    }
+        ModbusLine::Rtu { serial, echo } => Open::Rtu(RtuPort::serial(serial::open(serial)?, serial, *echo)),
+    })
+}
+
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    // Without it a request may wait for the acknowledgement of the one before; not worth failing for.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// The codec reports bytes that it cannot read as errors of the transport, too.

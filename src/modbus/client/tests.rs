@@ -1,18 +1,21 @@
 //! The client against slaves that follow a script, over real sockets.
 
 use std::sync::Mutex as StdMutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::poller::{BackOff, next_due};
 use super::*;
 use crate::modbus::mbap::{self, Frame};
 use crate::modbus::server::{Server, Settings};
 use crate::modbus::testing::*;
 use crate::plant::RegisterType::{F32, U16};
 use crate::plant::Table;
-use crate::point::{PointId, Reading, Value};
+use crate::point::{Fault, PointId, Reading, Value};
+use crate::time::Mono;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const BOUND: Duration = Duration::from_secs(20);
@@ -100,7 +103,7 @@ fn start(plant: Plant) -> Rig {
     let plant = Arc::new(plant);
     let rig = Rig::new(&plant);
     for group in spawn_list(&plant) {
-        tokio::spawn(run(group, Arc::clone(&plant), rig.ports.clone()));
+        tokio::spawn(run(group, Setup::default(), Arc::clone(&plant), rig.ports.clone()));
     }
     rig
 }
@@ -314,7 +317,7 @@ async fn a_stop_ends_it_in_the_middle_of_a_request() {
     let plant = Arc::new(plant);
     let rig = Rig::new(&plant);
     let group = spawn_list(&plant).remove(0);
-    let task = tokio::spawn(run(group, plant, rig.ports.clone()));
+    let task = tokio::spawn(run(group, Setup::default(), plant, rig.ports.clone()));
     let asked = async {
         while seen.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
