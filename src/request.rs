@@ -53,8 +53,25 @@ impl fmt::Display for Origin {
 pub enum Action {
     /// Occupy it.
     Set(Value),
+    /// Occupy it, if the point still shows what the asker saw: a read-modify-write that loses nobody's write.
+    Replace {
+        /// What it last showed, whoever commanded it.
+        seen: Option<Value>,
+        /// What it shall be.
+        value: Value,
+    },
     /// Empty it.
     Relinquish,
+}
+
+impl Action {
+    /// The value that it sets.
+    pub const fn value(self) -> Option<Value> {
+        match self {
+            Self::Set(value) | Self::Replace { value, .. } => Some(value),
+            Self::Relinquish => None,
+        }
+    }
 }
 
 /// One write.
@@ -124,6 +141,12 @@ pub enum Refusal {
         key: String,
         /// Who asked.
         side: Side,
+    },
+    /// The point shows something else than what the asker saw.
+    #[error("{key} was changed by somebody else")]
+    Changed {
+        /// Its key.
+        key: String,
     },
     /// The queue is full or the answer did not come in time; nothing is known to have changed.
     #[error("busy")]

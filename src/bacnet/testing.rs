@@ -164,7 +164,7 @@ pub(crate) fn apply(plant: &Plant, image: &mut Image, request: &Request) -> Verd
         let command = def.commandable().ok_or(Refusal::ReadOnly { key: def.key.to_string() })?;
         let mut slots = image.get(write.point).unwrap().slots.as_deref().cloned().unwrap_or_default();
         match write.action {
-            Action::Set(value) => slots.set(
+            Action::Set(value) | Action::Replace { value, .. } => slots.set(
                 write.priority,
                 Slot { value, at: Now::default(), by: request.origin.to_string().into(), restored: false },
             ),

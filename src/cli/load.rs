@@ -70,6 +70,13 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
                 config.mapping = directory.join(&config.mapping);
                 config.state_dir = directory.join(&config.state_dir);
                 config.mqtt.password_file = config.mqtt.password_file.map(|path| directory.join(path));
+                for listener in &mut config.modbus.listeners {
+                    if let config::Wire::Tls { certificate, key, authorities, .. } = &mut listener.wire {
+                        for file in [certificate, key, authorities] {
+                            *file = directory.join(&*file);
+                        }
+                    }
+                }
             }
             examined.config = Some(config);
             Some(mapping)
@@ -85,6 +92,14 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
     examined.plant = compiled.plant;
     examined.examples = compiled.examples;
     examined.findings.extend(compiled.findings);
+    if let (Some(config), Some(plant)) = (&examined.config, &examined.plant) {
+        let zones: Vec<&str> = plant.zones.iter().map(|zone| zone.name.as_str()).collect();
+        let unknown = config::unknown_zones(config, &zones);
+        if !unknown.is_empty() {
+            examined.findings.extend(unknown);
+            examined.plant = None;
+        }
+    }
     examined
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use config::{Map, Source, Value};
 
 use super::keys::{KEYS, Key, PREFIX, SECTIONS, SEPARATOR, Shape};
+use super::listener::{Access, Listener};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::written::{Document, Findings, Place, Read, Table, did_you_mean};
 
@@ -16,6 +17,9 @@ pub struct Layers {
     places: BTreeMap<String, Place>,
     variables: BTreeMap<String, String>,
     file: Option<Place>,
+    /// What only a file can say of the Modbus server: lists.
+    pub access: Access,
+    pub listeners: Vec<Listener>,
 }
 
 /// What a file says, as a layer.
@@ -37,9 +41,7 @@ impl Layers {
     pub fn new(file: Option<&Arc<SourceFile>>, env: &[(String, String)], f: &mut Findings) -> Self {
         let mut written = Written::default();
         let mut places = BTreeMap::new();
-        if let Some(file) = file {
-            read_file(file, &mut written, &mut places, f);
-        }
+        let (access, listeners) = file.map(|file| read_file(file, &mut written, &mut places, f)).unwrap_or_default();
         let variables = read_environment(env, f);
         let defaults = KEYS.iter().filter_map(|key| Some((key.path(), Value::from(key.default?))));
         let source: HashMap<String, String> = variables.values().cloned().zip(values(env, &variables)).collect();
@@ -61,7 +63,8 @@ impl Layers {
                 ));
                 config::Config::default()
             });
-        Self { merged, places, variables, file: file.map(|file| Place { file: Arc::clone(file), span: 0..0 }) }
+        let file = file.map(|file| Place { file: Arc::clone(file), span: 0..0 });
+        Self { merged, places, variables, file, access, listeners }
     }
 
     /// A text; `None` where nobody says.
@@ -95,7 +98,13 @@ fn nowhere(code: &'static str, message: String, help: &str) -> Diagnostic {
     Diagnostic { code, severity: Severity::Error, place: None, message, help: help.to_owned() }
 }
 
-fn read_file(file: &Arc<SourceFile>, written: &mut Written, places: &mut BTreeMap<String, Place>, f: &mut Findings) {
+fn read_file(
+    file: &Arc<SourceFile>,
+    written: &mut Written,
+    places: &mut BTreeMap<String, Place>,
+    f: &mut Findings,
+) -> (Access, Vec<Listener>) {
+    let (mut access, mut listeners) = (Access::default(), Vec::new());
     let document = Document::parse(file, f);
     let mut top = document.table();
     let mut read = |table: &mut Table<'_>, section: &str, f: &mut Findings| {
@@ -125,10 +134,15 @@ fn read_file(file: &Arc<SourceFile>, written: &mut Written, places: &mut BTreeMa
     for section in SECTIONS {
         if let Some(mut table) = top.table(section, f) {
             read(&mut table, section, f);
+            if *section == "modbus" {
+                access = Access::read(&mut table, f);
+                listeners = table.tables("listener", f).into_iter().filter_map(|t| Listener::read(t, f)).collect();
+            }
             table.finish(f);
         }
     }
     top.finish(f);
+    (access, listeners)
 }
 
 /// The variables that name a setting, by its path; the rest of `HEATGATE__*` are found to be unknown or wrong.

@@ -4,6 +4,7 @@
 
 mod keys;
 mod layers;
+mod listener;
 
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, SourceFile};
 use crate::point::{PointKey, Priority};
-use crate::written::Findings;
+use crate::written::{Findings, did_you_mean};
 use layers::Layers;
+pub use listener::{Access, Listener, Network, Unit, UnitView, Wire};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,16 @@ pub struct Modbus {
     pub max_connections: u16,
     /// Seconds after which a silent connection is closed.
     pub idle_timeout_s: u32,
+    /// VendorName of the device identification.
+    pub vendor_name: String,
+    /// ProductCode of the device identification.
+    pub product_code: String,
+    /// ProductName of the device identification.
+    pub product_name: String,
+    /// Units and clients of the first listener.
+    pub access: Access,
+    /// More listeners.
+    pub listeners: Vec<Listener>,
 }
 
 /// The BACnet/IP device.
@@ -151,6 +163,22 @@ pub fn load(
 /// The mapping that the settings name, although they cannot be used.
 pub fn mapping_of(file: &Arc<SourceFile>, env: &[(String, String)]) -> Option<String> {
     Layers::new(Some(file), env, &mut Findings::default()).text("mapping").filter(|name| !name.is_empty())
+}
+
+/// Zones that units of the Modbus server should show, and the mapping has not.
+pub fn unknown_zones(config: &Config, zones: &[&str]) -> Vec<Diagnostic> {
+    let lists = config.modbus.listeners.iter().map(|listener| &listener.access);
+    let units = std::iter::once(&config.modbus.access).chain(lists).flat_map(|access| &access.units);
+    let mut findings = Findings::default();
+    for unit in units {
+        if let UnitView::Zone(zone) = &unit.view
+            && !zones.contains(&zone.value.as_str())
+        {
+            let help = did_you_mean(&zone.value, zones.iter().copied());
+            findings.error("unknown-name", &zone.place, format!("the mapping has no zone `{}`", zone.value), help);
+        }
+    }
+    findings.sorted()
 }
 
 /// Takes settings out of their layers and checks what they mean.
@@ -300,6 +328,11 @@ impl Checker<'_> {
             write_priority: Priority::new(self.layers.whole("modbus.write_priority")?)?,
             max_connections: self.layers.whole("modbus.max_connections")?,
             idle_timeout_s: self.layers.whole("modbus.idle_timeout_s")?,
+            vendor_name: self.layers.text("modbus.vendor_name")?,
+            product_code: self.layers.text("modbus.product_code")?,
+            product_name: self.layers.text("modbus.product_name")?,
+            access: std::mem::take(&mut self.layers.access),
+            listeners: std::mem::take(&mut self.layers.listeners),
         })
     }
 

@@ -56,6 +56,61 @@ fn the_reference_shows_every_key_with_its_default() {
     assert_eq!(config.mqtt.username.as_deref(), Some("heatgate"));
 }
 
+/// What the reference keeps behind a plain `#` loads, too: lists and listeners.
+#[test]
+fn the_listeners_of_the_reference_load() {
+    let text = include_str!("../../config/gateway.toml");
+    let example = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+    let uncommented: String =
+        text.lines().map(|line| example(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
+    let (config, findings) = load(Some(&file(&uncommented)), &[]).map_err(|f| shown(&f)).unwrap();
+    assert!(findings.is_empty(), "{}", shown(&findings));
+    assert!(unknown_zones(&config, &["office", "hall"]).is_empty());
+    let unknown = shown(&unknown_zones(&config, &["office", "halle"]));
+    assert!(unknown.contains("no zone `hall`") && unknown.contains("gateway.toml:"), "{unknown}");
+    let modbus = config.modbus;
+    assert_eq!(modbus.access.units.len(), 3);
+    assert!(matches!(&modbus.access.units[1].view, UnitView::Zone(zone) if zone.value == "hall"));
+    assert_eq!(modbus.access.units[2].view, UnitView::Window { first: 100, count: 100 });
+    assert_eq!(modbus.access.writers, Some(vec![Network { address: [10, 20, 0, 5].into(), prefix: 32 }]));
+    let [Wire::Rtu { line, echo: false }, Wire::RtuOverTcp(_), Wire::Tls { readers, writers, .. }, Wire::Tcp(_)] =
+        &modbus.listeners.iter().map(|listener| listener.wire.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{:?}", modbus.listeners);
+    };
+    assert_eq!(line.baud, 19_200);
+    assert_eq!((readers.as_slice(), writers.as_slice()), (&["Viewer".to_owned()][..], &["Operator".to_owned()][..]));
+}
+
+#[test]
+fn what_is_wrong_with_a_listener_is_found_at_its_line() {
+    let head = "mapping = \"m.toml\"\n[site]\nid = \"a\"\n[modbus]\nlisten = \"0.0.0.0:502\"\n";
+    for (rest, line, words) in [
+        ("clients = [\"10.20.0.0/33\"]", 6, "10.20.0.0/33"),
+        ("writers = [\"everybody\"]", 6, "everybody"),
+        ("units = [{ unit = 1 }, { unit = 1 }]", 6, "unit 1"),
+        ("units = [{ zone = \"hall\" }]", 6, "unit"),
+        ("units = [{ unit = 300 }]", 6, "300"),
+        ("units = [{ unit = 3, first = 100 }]", 6, "not clear"),
+        ("units = [{ unit = 3, first = 65535, count = 2 }]", 6, "no such block"),
+        ("[[modbus.listener]]\nlisten = \"0.0.0.0:1\"", 6, "kind"),
+        ("[[modbus.listener]]\nkind = \"udp\"", 7, "udp"),
+        ("[[modbus.listener]]\nkind = \"tcp\"", 6, "listen"),
+        ("[[modbus.listener]]\nkind = \"tcp\"\nlisten = \"here\"", 8, "here"),
+        ("[[modbus.listener]]\nkind = \"tcp\"\nlisten = \"0.0.0.0:1\"\nport = \"/dev/x\"", 9, "port"),
+        ("[[modbus.listener]]\nkind = \"rtu\"\nport = \"COM1\"", 8, "COM1"),
+        ("[[modbus.listener]]\nkind = \"rtu\"\nport = \"/dev/x\"\nbaud = 3", 9, "3"),
+        ("[[modbus.listener]]\nkind = \"rtu\"\nport = \"/dev/x\"\nparity = \"mark\"", 9, "mark"),
+        ("[[modbus.listener]]\nkind = \"rtu\"\nport = \"/dev/x\"\nunits = [{ unit = 0 }]", 6, "0 is no unit"),
+        ("[[modbus.listener]]\nkind = \"rtu\"\nport = \"/dev/x\"\nclients = []", 6, "serial"),
+        ("[[modbus.listener]]\nkind = \"tls\"\nlisten = \"0.0.0.0:802\"\nroles = {}", 6, "certificate"),
+    ] {
+        let findings = load(Some(&file(&format!("{head}{rest}\n"))), &[]).unwrap_err();
+        let text = shown(&findings);
+        assert!(text.contains(words) && text.contains(&format!("gateway.toml:{line}:")), "{rest}: {text}");
+    }
+}
+
 #[test]
 fn defaults_then_file_then_environment() {
     let text = "mapping = \"m.toml\"\n[site]\nid = \"x\"\n[modbus]\nunit_id = 7\n";

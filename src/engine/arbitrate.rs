@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::plant::{Commandable, Plant, PointDef};
-use crate::point::{Doubt, Fault, Image, Kind, Priority, PriorityArray, Reading, Sample, Slot, Value};
+use crate::point::{Doubt, Fault, Image, Kind, PointState, Priority, PriorityArray, Reading, Sample, Slot, Value};
 use crate::request::{Action, Refusal, Request, Side, Write};
 use crate::time::Now;
 
@@ -38,7 +38,7 @@ fn check_one<'a>(plant: &'a Plant, side: Side, write: &Write) -> Result<(&'a Poi
     if !open_to(side, write.priority) {
         return Err(Refusal::BadPriority { priority: write.priority, side });
     }
-    if let Action::Set(value) = write.action {
+    if let Some(value) = write.action.value() {
         if value.kind() != def.kind {
             return Err(Refusal::WrongKind { key: key(), expected: expected(def.kind) });
         }
@@ -64,8 +64,16 @@ const fn state_of(value: Value) -> u16 {
 }
 
 /// Every write of a request, or the first reason why none is done.
-pub(super) fn validate(plant: &Plant, request: &Request) -> Result<(), Refusal> {
-    request.writes.iter().try_for_each(|write| check_one(plant, request.origin.side, write).map(drop))
+pub(super) fn validate(plant: &Plant, image: &Image, request: &Request) -> Result<(), Refusal> {
+    request.writes.iter().try_for_each(|write| {
+        let (def, _) = check_one(plant, request.origin.side, write)?;
+        match write.action {
+            Action::Replace { seen, .. } if image.get(write.point).and_then(PointState::shown) != seen => {
+                Err(Refusal::Changed { key: def.key.to_string() })
+            }
+            _ => Ok(()),
+        }
+    })
 }
 
 /// Apply a request that was validated. Momentary points keep their active value until [`settle`] is called.
@@ -76,7 +84,7 @@ pub(super) fn apply(plant: &Plant, image: &mut Image, request: &Request, now: No
         let Some(state) = image.get_mut(write.point) else { continue };
         let mut array = state.slots.as_deref().cloned().unwrap_or_default();
         match write.action {
-            Action::Set(value) => {
+            Action::Set(value) | Action::Replace { value, .. } => {
                 array.set(write.priority, Slot { value, at: now, by: Arc::clone(&by), restored: false });
             }
             Action::Relinquish => {

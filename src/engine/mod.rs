@@ -267,7 +267,7 @@ impl Engine {
             effects.verdicts.push((token, Err(Refusal::ShuttingDown)));
             return;
         }
-        if let Err(why) = arbitrate::validate(&self.plant, request) {
+        if let Err(why) = arbitrate::validate(&self.plant, &self.image, request) {
             effects.notices.push(Notice::Refused { origin: request.origin.to_string(), why: why.clone() });
             effects.verdicts.push((token, Err(why)));
             return;

@@ -197,6 +197,29 @@ fn the_lowest_slot_rules_and_gives_way() {
 }
 
 #[test]
+fn a_replacement_finds_what_it_saw_or_changes_nothing() {
+    let mut bench = Bench::new(Restored::default());
+    let key = "hall/heat_request_percent";
+    let replace = |bench: &Bench, seen: f64, to: f64| {
+        let write = bench.set(key, to, 15);
+        Write { action: Action::Replace { seen: Value::number(seen), value: Value::number(to).unwrap() }, ..write }
+    };
+    let first = replace(&bench, 0.0, 40.0);
+    assert!(bench.ask(Side::Modbus, vec![first]).is_ok());
+    let late = replace(&bench, 0.0, 70.0);
+    assert!(matches!(bench.ask(Side::Modbus, vec![late]), Err(Refusal::Changed { .. })));
+    assert_eq!(bench.value(key), 40.0);
+    let (beside, late) = (bench.set("hall/heat_request_power", 5.0, 15), replace(&bench, 0.0, 1.0));
+    assert!(bench.ask(Side::Modbus, vec![beside, late]).is_err());
+    assert_eq!(bench.value("hall/heat_request_power"), 0.0, "all or none");
+    let wide = replace(&bench, 40.0, 100.1);
+    assert!(matches!(bench.ask(Side::Modbus, vec![wide]), Err(Refusal::OutOfRange { .. })));
+    let second = replace(&bench, 40.0, 70.0);
+    assert!(bench.ask(Side::Modbus, vec![second]).is_ok());
+    assert_eq!(bench.value(key), 70.0);
+}
+
+#[test]
 fn none_is_a_value_that_is_not_there() {
     let mut bench = Bench::new(Restored::default());
     let id = bench.id("hall/electrical_limit");

@@ -207,6 +207,7 @@ const fn cause(why: &Refusal) -> &'static str {
         Refusal::OutOfRange { .. } => "out of range",
         Refusal::BadPriority { .. } => "priority",
         Refusal::NotAllowed { .. } => "not allowed",
+        Refusal::Changed { .. } => "changed meanwhile",
         Refusal::Busy => "busy",
         Refusal::ShuttingDown => "shutting down",
     }

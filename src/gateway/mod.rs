@@ -8,6 +8,7 @@ pub mod clock;
 mod courier;
 mod engine_task;
 mod keeper;
+mod listeners;
 mod local;
 mod supervise;
 mod wire;

@@ -14,6 +14,7 @@ use super::clock::boot_id;
 use super::courier::Courier;
 use super::engine_task::{EngineTask, LocalRearm};
 use super::keeper;
+use super::listeners;
 use super::local::{Acts, LocalSocket};
 use super::supervise::{TaskEnded, Tasks};
 use crate::config::Config;
@@ -24,7 +25,7 @@ use crate::point::Image;
 use crate::ports::{Keepsakes, Ports, Requests};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::time::{TimeSource, Timeout};
+use crate::time::TimeSource;
 use crate::{bacnet, control, modbus, mqtt, web};
 
 /// Requests that may wait for the engine; beyond that they are refused as busy.
@@ -76,6 +77,14 @@ pub enum StartError {
         file: PathBuf,
         /// The system's word.
         source: io::Error,
+    },
+    /// A certificate or key of the Modbus server cannot be used.
+    #[error("{} cannot be used: {why}; it is named in [[modbus.listener]]", .file.display())]
+    Certificate {
+        /// Which file.
+        file: PathBuf,
+        /// The system's word, or what is wrong with its content.
+        why: String,
     },
     /// The state directory cannot be used.
     #[error("the state directory {} cannot be used: {why}; choose another with state_dir", .dir.display())]
@@ -139,10 +148,9 @@ impl Gateway {
     pub async fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup { config, plant, time, liveness, bms_liveness, outside, observe } = setup;
         let mqtt_settings = mqtt_settings(&config, outside)?;
-        let modbus_server = modbus::server::Server::bind(modbus_settings(&config), Arc::clone(&plant));
-        let modbus_server = modbus_server.and_then(|server| server.local_addr().map(|at| (server, at)));
-        let (modbus_server, modbus_at) =
-            listen("the Modbus server", config.modbus.listen, "modbus.listen", modbus_server)?;
+        let modbus_servers = listeners::bind(&config, &plant)?;
+        let modbus_at = modbus_servers.iter().find_map(modbus::server::Server::local_addr);
+        let modbus_at = modbus_at.unwrap_or(config.modbus.listen);
         let bacnet_node = if config.bacnet.enabled {
             let node = bacnet::Node::bind(bacnet_settings(&config), Arc::clone(&plant));
             Some(listen("the BACnet server", config.bacnet.listen, "bacnet.listen", node)?)
@@ -229,12 +237,14 @@ impl Gateway {
         keeping.spawn("the keeper", keeper::run(desk, store_writer.clone(), stop_keeper.clone()));
 
         let mut adapters = Tasks::default();
-        let serving = modbus_server.run(ports.clone());
-        adapters.spawn_apart("Modbus server", async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the Modbus server ended");
-            }
-        });
+        for server in modbus_servers {
+            let serving = server.run(ports.clone());
+            adapters.spawn_apart("Modbus server", async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "a Modbus server ended");
+                }
+            });
+        }
         if let Some(node) = bacnet_node {
             adapters.spawn("the BACnet server", node.run(ports.clone()));
         }
@@ -318,16 +328,6 @@ impl Gateway {
         if !self.engine.drain(LAST_SAVE).await {
             tracing::error!("the last checkpoint took too long; the one before it stands");
         }
-    }
-}
-
-fn modbus_settings(config: &Config) -> modbus::server::Settings {
-    modbus::server::Settings {
-        listen: config.modbus.listen,
-        unit_id: config.modbus.unit_id,
-        write_priority: config.modbus.write_priority,
-        max_connections: usize::from(config.modbus.max_connections),
-        idle_timeout: Timeout::millis(u64::from(config.modbus.idle_timeout_s) * 1000),
     }
 }
 

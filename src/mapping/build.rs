@@ -93,6 +93,8 @@ impl Builder {
         let mut laid_out = Vec::new();
         for template in templates {
             self.plant.map_version = self.plant.map_version.max(template.version);
+            let stride = u16::try_from(template.stride).unwrap_or(u16::MAX);
+            self.plant.modbus.stride = self.plant.modbus.stride.max(stride);
             for zone in &zones {
                 laid_out.push((template, self.template(template, zone, site)));
             }

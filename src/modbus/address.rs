@@ -1,6 +1,8 @@
 //! The served address space, compiled from the plant once: which point, or zero, stands at each address, how an image
 //! shows there, and what a write there means. Pure.
 
+use std::sync::Arc;
+
 use crate::plant::{Codec, Offline, Plant, RegisterFace, Table, Words};
 use crate::point::{Fault, Image, Kind, PointId, Priority, Value};
 use crate::request::{Action, Write};
@@ -33,9 +35,17 @@ struct Face {
     absent: Option<(Value, Option<Words>)>,
 }
 
+/// What one unit shows: all four tables, or so many addresses of each from one on.
+#[derive(Debug, Clone)]
+pub(super) struct AddressSpace {
+    map: Arc<Map>,
+    first: usize,
+    count: usize,
+}
+
 /// All four tables.
 #[derive(Debug)]
-pub(super) struct AddressSpace {
+struct Map {
     faces: Vec<Face>,
     coils: Vec<Cell>,
     discretes: Vec<Cell>,
@@ -46,7 +56,7 @@ pub(super) struct AddressSpace {
 impl AddressSpace {
     /// Compile what the plant shows. A face of a point that the plant does not have is left out.
     pub(super) fn new(plant: &Plant) -> Self {
-        let mut space = Self {
+        let mut space = Map {
             faces: Vec::with_capacity(plant.modbus.faces.len()),
             coils: Vec::new(),
             discretes: Vec::new(),
@@ -66,39 +76,33 @@ impl AddressSpace {
             }
             space.faces.push(face);
         }
-        space
+        Self { map: Arc::new(space), first: 0, count: 1 << 16 }
     }
 
-    fn put(&mut self, table: Table, address: usize, cell: Cell) {
-        let cells = match table {
-            Table::Coil => &mut self.coils,
-            Table::Discrete => &mut self.discretes,
-            Table::Input => &mut self.inputs,
-            Table::Holding => &mut self.holdings,
-        };
-        if cells.len() <= address {
-            cells.resize(address + 1, Cell::Nothing);
-        }
-        if let Some(place) = cells.get_mut(address) {
-            *place = cell;
-        }
+    /// The same, seen through a window: its first address is 0, and beyond its last there is nothing.
+    pub(super) fn window(&self, first: u16, count: u16) -> Self {
+        Self { map: Arc::clone(&self.map), first: usize::from(first), count: usize::from(count) }
     }
 
     /// The cells of a request; `Address` when one of them is nothing.
     fn span(&self, table: Table, address: u16, count: u16) -> Result<&[Cell], Exception> {
         let cells = match table {
-            Table::Coil => &self.coils,
-            Table::Discrete => &self.discretes,
-            Table::Input => &self.inputs,
-            Table::Holding => &self.holdings,
+            Table::Coil => &self.map.coils,
+            Table::Discrete => &self.map.discretes,
+            Table::Input => &self.map.inputs,
+            Table::Holding => &self.map.holdings,
         };
-        let start = usize::from(address);
-        let cells = cells.get(start..start + usize::from(count)).ok_or(Exception::Address)?;
+        let (start, count) = (usize::from(address), usize::from(count));
+        if start + count > self.count {
+            return Err(Exception::Address);
+        }
+        let start = self.first + start;
+        let cells = cells.get(start..start + count).ok_or(Exception::Address)?;
         if cells.contains(&Cell::Nothing) { Err(Exception::Address) } else { Ok(cells) }
     }
 
     fn face(&self, number: u32) -> Result<&Face, Exception> {
-        usize::try_from(number).ok().and_then(|number| self.faces.get(number)).ok_or(Exception::Failure)
+        usize::try_from(number).ok().and_then(|number| self.map.faces.get(number)).ok_or(Exception::Failure)
     }
 
     /// Append registers as one image shows them, big-endian. Half of a wide value is shown as that half.
@@ -211,6 +215,23 @@ impl AddressSpace {
             }
         }
         refused.map_or(Ok(writes), Err)
+    }
+}
+
+impl Map {
+    fn put(&mut self, table: Table, address: usize, cell: Cell) {
+        let cells = match table {
+            Table::Coil => &mut self.coils,
+            Table::Discrete => &mut self.discretes,
+            Table::Input => &mut self.inputs,
+            Table::Holding => &mut self.holdings,
+        };
+        if cells.len() <= address {
+            cells.resize(address + 1, Cell::Nothing);
+        }
+        if let Some(place) = cells.get_mut(address) {
+            *place = cell;
+        }
     }
 }
 

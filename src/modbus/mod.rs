@@ -10,12 +10,9 @@ mod pdu;
 pub mod plan;
 mod readings;
 mod reply;
-#[allow(dead_code, reason = "framing stands before the two that use it")]
 mod rtu;
-#[allow(dead_code, reason = "as above")]
 mod serial;
 pub mod server;
-#[allow(dead_code, reason = "as above")]
 pub mod tls;
 #[cfg(test)]
 mod testing;

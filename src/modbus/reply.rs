@@ -1,11 +1,11 @@
 //! One PDU against one image: answered at once, or writes for the engine and what to reply once it agreed. Pure.
 
 use crate::plant::Table;
-use crate::point::{Image, Priority};
-use crate::request::{Refusal, Write};
+use crate::point::{Image, PointState, Priority};
+use crate::request::{Action, Refusal, Write};
 
 use super::address::AddressSpace;
-use super::identity::identify;
+use super::identity::Identity;
 use super::pdu::{Call, Exception, parse};
 
 /// What a request comes to.
@@ -32,9 +32,16 @@ pub(super) enum Then {
 }
 
 /// Answer a PDU from an image as far as that goes.
-pub(super) fn begin(space: &AddressSpace, image: &Image, pdu: &[u8], priority: Priority, out: &mut Vec<u8>) -> Step {
+pub(super) fn begin(
+    space: &AddressSpace,
+    identity: &Identity,
+    image: &Image,
+    pdu: &[u8],
+    priority: Priority,
+    out: &mut Vec<u8>,
+) -> Step {
     let start = out.len();
-    match attempt(space, image, pdu, priority, out) {
+    match attempt(space, identity, image, pdu, priority, out) {
         Ok(step) => step,
         Err(exception) => {
             out.truncate(start);
@@ -71,12 +78,13 @@ pub(super) const fn exception(refusal: &Refusal) -> Exception {
         Refusal::UnknownPoint | Refusal::ReadOnly { .. } | Refusal::NotAllowed { .. } => Exception::Address,
         Refusal::WrongKind { .. } | Refusal::OutOfRange { .. } => Exception::Value,
         Refusal::BadPriority { .. } => Exception::Failure,
-        Refusal::Busy | Refusal::ShuttingDown => Exception::Busy,
+        Refusal::Changed { .. } | Refusal::Busy | Refusal::ShuttingDown => Exception::Busy,
     }
 }
 
 fn attempt(
     space: &AddressSpace,
+    identity: &Identity,
     image: &Image,
     pdu: &[u8],
     priority: Priority,
@@ -109,7 +117,14 @@ fn attempt(
             };
             out.truncate(start);
             let masked = (current & and) | (or & !and);
-            let writes = space.write_registers(address, &masked.to_be_bytes(), priority)?;
+            let mut writes = space.write_registers(address, &masked.to_be_bytes(), priority)?;
+            // What was masked must still stand there when the engine writes.
+            for write in &mut writes {
+                let seen = image.get(write.point).and_then(PointState::shown);
+                if let Action::Set(value) = write.action {
+                    write.action = Action::Replace { seen, value };
+                }
+            }
             Ok(Step::Ask { writes, then: Then::Echo(7) })
         }
         Call::ReadWrite { read, count, write, words } => {
@@ -120,7 +135,7 @@ fn attempt(
             out.truncate(start);
             Ok(Step::Ask { writes, then: Then::Read { address: read, count } })
         }
-        Call::Identify { code, first } => identify(code, first, out).map(|()| Step::Answered),
+        Call::Identify { code, first } => identity.answer(code, first, out).map(|()| Step::Answered),
     }
 }
 

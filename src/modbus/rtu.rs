@@ -61,6 +61,7 @@ pub(super) enum Reader {
     /// A slave: requests of the master to anybody, and the replies of other slaves.
     Slave,
     /// A master that waits for this unit's reply to this function, or its exception.
+    #[allow(dead_code, reason = "the client's")]
     Master { unit: u8, function: u8 },
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Frame<'a> {
     pub pdu: &'a [u8],
     /// Length of the whole frame.
     pub size: usize,
+    /// It can be a request: for a slave, anything else that bears its unit is its own echo or a slave that bears it too.
+    pub request: bool,
 }
 
 /// How long a frame is by its own first bytes.
@@ -130,17 +133,17 @@ fn look(bytes: &[u8], reader: Reader, silent: bool, at_front: bool) -> Look<'_> 
         }
     };
     let mut wait = false;
-    for size in sizes {
+    for (size, request) in sizes.into_iter().zip([reader == Reader::Slave, false]) {
         match size {
             Size::Is(size) if size > LONGEST => {}
-            Size::Is(size) => match whole(bytes, size) {
+            Size::Is(size) => match whole(bytes, size, request) {
                 Some(frame) => return Look::Frame(frame),
                 None => wait |= bytes.len() < size,
             },
             Size::Later => wait = true,
             // Silence at both ends is all that tells such a frame; in the middle of noise it is not believed.
             Size::Unsaid if silent && at_front && bytes.len() <= LONGEST => {
-                if let Some(frame) = whole(bytes, bytes.len()) {
+                if let Some(frame) = whole(bytes, bytes.len(), request) {
                     return Look::Frame(frame);
                 }
             }
@@ -152,11 +155,11 @@ fn look(bytes: &[u8], reader: Reader, silent: bool, at_front: bool) -> Look<'_> 
 }
 
 /// The frame of this size, if it is there and its CRC is right.
-fn whole(bytes: &[u8], size: usize) -> Option<Frame<'_>> {
+fn whole(bytes: &[u8], size: usize, request: bool) -> Option<Frame<'_>> {
     let frame = bytes.get(..size).filter(|frame| crc(frame) == 0)?;
     let (unit, rest) = frame.split_first()?;
     let pdu = rest.get(..rest.len().checked_sub(2)?).filter(|pdu| !pdu.is_empty())?;
-    Some(Frame { unit: *unit, pdu, size })
+    Some(Frame { unit: *unit, pdu, size, request })
 }
 
 /// Length of a request that begins like this.
@@ -308,7 +311,7 @@ mod tests {
                 let found = slave(&bytes[..end], false);
                 assert_eq!(found, Found { skip: 0, frame: None }, "{pdu:?} {end}");
             }
-            let whole = Found { skip: 0, frame: Some(Frame { unit: 9, pdu, size: bytes.len() }) };
+            let whole = Found { skip: 0, frame: Some(Frame { unit: 9, pdu, size: bytes.len(), request: true }) };
             assert_eq!(slave(&bytes, false), whole);
             let mut more = bytes.clone();
             more.extend(frame(9, &[3, 0, 0, 0, 1]));
@@ -366,6 +369,20 @@ mod tests {
         assert_eq!(frames(&[&bad, &request]), want, "a wrong CRC");
         assert_eq!(frames(&[&bad]), vec![]);
         assert_eq!(frames(&[&[1, 5, 0, 0, 0xFF], &request]), want, "a short FC 5");
+    }
+
+    #[test]
+    fn a_reply_is_no_request_unless_both_look_alike() {
+        for (pdu, request) in [
+            (&[3, 2, 0, 7][..], false),
+            (&[0x83, 2], false),
+            (&[16, 0, 0, 0, 2], false),
+            (&[6, 0, 0, 0, 2], true),
+            (&[3, 0, 0, 0, 2], true),
+        ] {
+            let bytes = frame(1, pdu);
+            assert_eq!(slave(&bytes, true).frame.map(|frame| frame.request), Some(request), "{pdu:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::plant::{
     Codec, Commandable, Device, DeviceId, DevicePlace, DevicePoint, Link, ModbusLine, Offline, Plant, PointDef,
     RegisterFace, RegisterPlace, RegisterType, Source, Table,
 };
-use crate::point::{Image, Kind, PointId, PointKey, Reading, Value};
+use crate::point::{Image, Kind, PointId, PointKey, PointState, Reading, Value};
 use crate::ports::{Batch, Keepsakes, Ports, Requests, Submission};
 use crate::request::{Accepted, Action, Refusal, Request};
 use crate::telemetry::Metrics;
@@ -218,13 +218,14 @@ impl Rig {
         let (plant, image, log) = (Arc::clone(plant), self.image.clone(), Arc::clone(&self.log));
         tokio::spawn(async move {
             while let Some(Submission { request, reply }) = submissions.recv().await {
-                let verdict = judge(&plant, &request).map(|()| {
+                let judged = judge(&plant, &image.borrow(), &request);
+                let verdict = judged.map(|()| {
                     image.send_modify(|image| {
                         let image = Arc::make_mut(image);
                         image.seq += 1;
                         for write in &request.writes {
                             let state = image.get_mut(write.point).unwrap();
-                            if let Action::Set(value) = write.action {
+                            if let Some(value) = write.action.value() {
                                 state.sample.reading = Reading::Good(value);
                                 state.last = Some(value);
                             }
@@ -243,12 +244,17 @@ impl Rig {
     }
 }
 
-fn judge(plant: &Plant, request: &Request) -> Result<(), Refusal> {
+fn judge(plant: &Plant, image: &Image, request: &Request) -> Result<(), Refusal> {
     for write in &request.writes {
         let def = plant.point(write.point).ok_or(Refusal::UnknownPoint)?;
         let key = || def.key.as_str().to_owned();
         def.commandable().ok_or_else(|| Refusal::ReadOnly { key: key() })?;
-        if let Action::Set(value) = write.action {
+        if let Action::Replace { seen, .. } = write.action
+            && image.get(write.point).and_then(PointState::shown) != seen
+        {
+            return Err(Refusal::Changed { key: key() });
+        }
+        if let Some(value) = write.action.value() {
             if value.kind() != def.kind {
                 return Err(Refusal::WrongKind { key: key(), expected: "another kind" });
             }

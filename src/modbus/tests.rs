@@ -1,6 +1,7 @@
 //! The served half without sockets: a PDU against an image.
 
 use super::address::AddressSpace;
+use super::identity::Identity;
 use super::pdu::Exception;
 use super::reply::{self, Step, Then};
 use super::testing::*;
@@ -22,7 +23,8 @@ fn image(plant: &Plant, readings: &[(PointId, Reading)]) -> Image {
 
 fn ask(image: &Image, pdu: &[u8]) -> (Step, Vec<u8>) {
     let mut out = vec![0xEE];
-    let step = reply::begin(&AddressSpace::new(&plant()), image, pdu, Priority::PROGRAM, &mut out);
+    let step =
+        reply::begin(&AddressSpace::new(&plant()), &Identity::default(), image, pdu, Priority::PROGRAM, &mut out);
     assert_eq!(out.remove(0), 0xEE, "what was appended before stays");
     (step, out)
 }
@@ -41,7 +43,9 @@ fn wish(image: &Image, pdu: &[u8]) -> (Vec<(PointId, Value)>, Then) {
         (Step::Ask { writes, then }, out) => {
             assert!(out.is_empty());
             let set = |write: &Write| match write.action {
-                Action::Set(value) if write.priority == Priority::PROGRAM => (write.point, value),
+                Action::Set(value) | Action::Replace { value, .. } if write.priority == Priority::PROGRAM => {
+                    (write.point, value)
+                }
                 _ => panic!("{write:?}"),
             };
             (writes.iter().map(set).collect(), then)

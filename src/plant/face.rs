@@ -63,6 +63,8 @@ pub struct ModbusServed {
     pub faces: Vec<RegisterFace>,
     /// Blocks (table, first, last) in which unused addresses read 0.
     pub zero_filled: Vec<(Table, u16, u16)>,
+    /// Addresses between one zone's block and the next one's.
+    pub stride: u16,
 }
 
 /// A BACnet object type that shows a point.

@@ -19,7 +19,7 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 
 /// A place in a file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub file: Arc<SourceFile>,
@@ -35,7 +35,7 @@ impl Place {
 }
 
 /// Something that was written at a place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At<T> {
     /// What.
     pub value: T,

@@ -326,7 +326,7 @@ const fn failure(refusal: &Refusal) -> Failure {
         Refusal::WrongKind { .. } => Failure::WRONG_TYPE,
         Refusal::OutOfRange { .. } => Failure::OUT_OF_RANGE,
         // device, device-busy: nothing was done, and asking again later is right.
-        Refusal::Busy => Failure::BUSY,
+        Refusal::Busy | Refusal::Changed { .. } => Failure::BUSY,
         Refusal::ShuttingDown => Failure::GOING_DOWN,
     }
 }

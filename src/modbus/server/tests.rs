@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader as _, Writer as _, tcp};
@@ -14,10 +14,13 @@ use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::{ExceptionCode, Slave};
 
 use super::*;
+use crate::modbus::mbap::{self, Frame};
 use crate::modbus::testing::*;
 use crate::plant::Table;
+use crate::point::Priority;
 use crate::point::{Reading, Value};
-use crate::request::Action;
+use crate::request::Request;
+use crate::time::Timeout;
 use crate::units::Energy;
 
 /// Longer than anything here takes; only a failing test waits for it.
@@ -141,7 +144,7 @@ async fn a_pdu_is_written_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn units_are_one_two_names_of_the_server_and_nobody_else() {
-    let site = site(Settings { unit_id: 17, ..settings() });
+    let site = site(Settings { units: vec![(17, View::Whole)], ..settings() });
     let mut stream = connect(site.addr).await;
     for (unit, reply) in
         [(17, &[4, 2, 0, 0][..]), (0, &[4, 2, 0, 0]), (255, &[4, 2, 0, 0]), (1, &[0x84, 0x0B]), (18, &[0x84, 0x0B])]
@@ -240,6 +243,7 @@ async fn what_is_not_modbus_closes_its_own_connection_only() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_refused_and_counted() {
+    // All of them are of one client and all are busy: nobody gives way.
     let site = site(Settings { max_connections: 2, ..settings() });
     let (mut first, mut second) = (connect(site.addr).await, connect(site.addr).await);
     exchange(&mut first, &[4, 0, 0, 0, 1]).await;
@@ -409,7 +413,7 @@ fn intended(frame: &[u8], request: &Request, plant: &Plant) -> bool {
         let Some(face) = plant.modbus.faces.iter().find(|face| face.point == write.point && face.table == table) else {
             return false;
         };
-        let Action::Set(value) = write.action else { return false };
+        let Some(value) = write.action.value() else { return false };
         let Some(offset) = usize::from(face.address).checked_sub(address) else { return false };
         covered += usize::from(face.width());
         face.writable
@@ -509,3 +513,5 @@ fn garbage_neither_stops_it_nor_writes_what_was_not_meant() {
         assert!(!site.rig.ports.metrics.render().contains("panic"));
     });
 }
+
+mod wires;

@@ -1,0 +1,106 @@
+//! The Modbus server's listeners, from the configuration: files read, zones found, ports taken.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::wire::StartError;
+use crate::config::{Access, Config, Network, Unit, UnitView, Wire};
+use crate::modbus::server::{self, Clients, Identity, Rights, Server, Settings, View};
+use crate::modbus::tls;
+use crate::plant::Plant;
+use crate::time::Timeout;
+
+/// All of them, the first one first.
+pub(super) fn bind(config: &Config, plant: &Arc<Plant>) -> Result<Vec<Server>, StartError> {
+    let modbus = &config.modbus;
+    let first = (&Wire::Tcp(modbus.listen), &modbus.access);
+    let more = modbus.listeners.iter().map(|listener| (&listener.wire, &listener.access));
+    let mut servers = Vec::new();
+    for (number, (wire, access)) in std::iter::once(first).chain(more).enumerate() {
+        let address = match wire {
+            Wire::Tcp(listen) | Wire::RtuOverTcp(listen) | Wire::Tls { listen, .. } => *listen,
+            Wire::Rtu { .. } => modbus.listen,
+        };
+        let name = if number == 0 { server::LINK.to_owned() } else { format!("{}-{}", server::LINK, number + 1) };
+        let settings = Settings {
+            name,
+            units: units(&access.units, modbus.unit_id, plant),
+            write_priority: modbus.write_priority,
+            clients: clients(access),
+            identity: Identity::new(
+                &modbus.vendor_name,
+                &modbus.product_code,
+                env!("CARGO_PKG_VERSION"),
+                &modbus.product_name,
+                &config.site.name,
+            ),
+            max_connections: usize::from(modbus.max_connections),
+            idle_timeout: Timeout::millis(u64::from(modbus.idle_timeout_s) * 1000),
+            ..Settings::on(served(wire)?)
+        };
+        let server = Server::bind(settings, Arc::clone(plant)).map_err(|source| StartError::Listen {
+            what: "the Modbus server",
+            address,
+            option: if number == 0 { "modbus.listen" } else { "listen of [[modbus.listener]]" },
+            source,
+        })?;
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+fn served(wire: &Wire) -> Result<server::Wire, StartError> {
+    Ok(match wire {
+        Wire::Tcp(listen) => server::Wire::Tcp(*listen),
+        Wire::RtuOverTcp(listen) => server::Wire::RtuOverTcp(*listen),
+        Wire::Rtu { line, echo } => server::Wire::Serial { line: line.clone(), echo: *echo },
+        Wire::Tls { listen, certificate, key, authorities, readers, writers } => {
+            let pem = tls::Pem {
+                certificate: contents(certificate)?,
+                key: contents(key)?,
+                authorities: contents(authorities)?,
+            };
+            let tls = tls::Server::new(&pem).map_err(|error| {
+                let file = match &error {
+                    tls::TlsError::Key(_) => key,
+                    tls::TlsError::Authorities(_) => authorities,
+                    tls::TlsError::Certificate(_) | tls::TlsError::Unfit(_) => certificate,
+                };
+                StartError::Certificate { file: file.clone(), why: error.to_string() }
+            })?;
+            let mut roles = BTreeMap::new();
+            roles.extend(readers.iter().map(|role| (role.clone(), Rights::READ)));
+            roles.extend(writers.iter().map(|role| (role.clone(), Rights::ALL)));
+            server::Wire::Tls { listen: *listen, tls, roles }
+        }
+    })
+}
+
+fn contents(file: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(file).map_err(|error| StartError::Certificate { file: file.to_path_buf(), why: error.to_string() })
+}
+
+fn units(units: &[Unit], unit_id: u8, plant: &Plant) -> Vec<(u8, View)> {
+    if units.is_empty() {
+        return vec![(unit_id, View::Whole)];
+    }
+    let view = |unit: &Unit| match &unit.view {
+        UnitView::Whole => Some(View::Whole),
+        UnitView::Window { first, count } => Some(View::Window { first: *first, count: *count }),
+        UnitView::Zone(name) => {
+            let zone = plant.zones.iter().find(|zone| zone.name == name.value)?;
+            let count = plant.modbus.stride;
+            Some(View::Window { first: count.checked_mul(u16::from(zone.index))?, count })
+        }
+    };
+    units.iter().filter_map(|unit| Some((unit.unit, view(unit)?))).collect()
+}
+
+fn clients(access: &Access) -> Clients {
+    let list = |list: &Option<Vec<Network>>| {
+        let network = |network: &Network| server::Network { address: network.address, prefix: network.prefix };
+        list.as_ref().map(|list| list.iter().map(network).collect())
+    };
+    Clients { allowed: list(&access.clients), writers: list(&access.writers) }
+}
