@@ -99,6 +99,7 @@ fn serve() -> (SocketAddr, Vec<Box<dyn std::any::Any>>) {
         keepsakes: Keepsakes::default(),
         time: Arc::new(SystemClock::new(1.0).unwrap()),
         metrics: Arc::new(Metrics::new()),
+        restart: CancellationToken::new(),
         stop: CancellationToken::new(),
     };
     let server = Server::bind(Settings::new(([127, 0, 0, 1], 0).into()), Arc::new(plant)).unwrap();

@@ -75,6 +75,8 @@ pub struct Ports {
     pub time: Arc<dyn TimeSource>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Cancel it to ask the shell for an orderly end, to be started again.
+    pub restart: CancellationToken,
     /// Cancelled when the gateway goes down.
     pub stop: CancellationToken,
 }

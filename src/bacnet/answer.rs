@@ -23,7 +23,11 @@ impl Failure {
     pub(super) const WRITE_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::WRITE_ACCESS_DENIED);
     pub(super) const WRONG_TYPE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::INVALID_DATA_TYPE);
     pub(super) const OUT_OF_RANGE: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::VALUE_OUT_OF_RANGE);
-    pub(super) const BAD_PRIORITY: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PARAMETER_OUT_OF_RANGE);
+    pub(super) const NOT_COV: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::NOT_COV_PROPERTY);
+    pub(super) const PASSWORD: Self = Self::new(ErrorClass::SECURITY, ErrorCode::PASSWORD_FAILURE);
+    pub(super) const NOT_SUPPORTED: Self =
+        Self::new(ErrorClass::SERVICES, ErrorCode::OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED);
+    pub(super) const BAD_PARAMETER: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PARAMETER_OUT_OF_RANGE);
     pub(super) const NO_SPACE: Self = Self::new(ErrorClass::RESOURCES, ErrorCode::NO_SPACE_TO_ADD_LIST_ELEMENT);
     pub(super) const READ_DENIED: Self = Self::new(ErrorClass::PROPERTY, ErrorCode::READ_ACCESS_DENIED);
     pub(super) const NOT_A_LIST: Self = Self::new(ErrorClass::SERVICES, ErrorCode::PROPERTY_IS_NOT_A_LIST);
@@ -69,6 +73,17 @@ impl From<CodecError> for Refused {
 }
 
 impl Refused {
+    /// Under which cause it is counted, beside being answered; `None`: an ordinary error.
+    pub(super) fn counted(self) -> Option<&'static str> {
+        match self {
+            Self::Error(failure) if failure == Failure::NO_SPACE => Some("no space"),
+            Self::Error(failure) if failure == Failure::PASSWORD => Some("password"),
+            Self::Error(_) => None,
+            Self::Reject(_) => Some("rejected"),
+            Self::Abort(_) => Some("aborted"),
+        }
+    }
+
     /// The PDU.
     pub(super) fn pdu(self, invoke: u8, service: ConfirmedServiceChoice) -> Bytes {
         match self {

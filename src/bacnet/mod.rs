@@ -12,9 +12,11 @@ mod answer;
 mod calls;
 mod civil;
 mod client;
+mod clock;
 mod cov;
 mod discovery;
 mod link;
+mod manage;
 mod node;
 mod objects;
 mod own;
@@ -31,6 +33,8 @@ mod trend;
 mod writes;
 
 #[cfg(test)]
+mod services_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -38,4 +42,4 @@ mod tests;
 pub use client::{CallError, Client, Datum, ObjectRef, Target};
 pub use node::Node;
 pub use pics::{Pics, PicsObject, PicsService, PicsTerm};
-pub use settings::Settings;
+pub use settings::{Password, Settings};

@@ -235,6 +235,7 @@ impl Running {
                     self.keepsakes.keep(&key, value);
                 }
                 Effect::Keep(Keepsake { key, value: None }) => self.keepsakes.forget(&key),
+                Effect::Restart => ports.restart.cancel(),
                 Effect::Ended(number, outcome) => {
                     if let Some(reply) = self.replies.remove(&number) {
                         // The caller may have gone away.

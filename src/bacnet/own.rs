@@ -1,13 +1,29 @@
 //! What the device holds of its own and a BACnet client may write: not points, so the engine knows nothing of it.
+//! COV_Increment, the clock and Database_Revision survive a restart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use bacnet_types::primitives::ObjectIdentifier;
+
+use super::civil::DateTime;
+use super::clock::Clock;
+use super::objects::{Body, Catalog};
 use super::shed::{self, Sheds};
 use super::trend::{self, Trends};
 use crate::durable::Keepsake;
 use crate::plant::Plant;
 use crate::point::Image;
-use crate::time::Mono;
+use crate::time::{Mono, Now, Utc};
+
+/// Keepsakes of what is kept here, behind `own/`.
+const KEYS: &str = "own";
+const INCREMENTS: &str = "own/increments";
+const CLOCK: &str = "own/clock";
+const DATABASE: &str = "own/database";
+/// A step of the clock that is worth a write to the disk, ms.
+const WORTH_KEEPING: u64 = 1_000;
+/// Octets of one increment that is kept: identifier and Double.
+const KEPT: usize = 12;
 
 /// A checked write to something of the device's own: it cannot fail any more.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +32,8 @@ pub(super) enum Change {
     Increment {
         /// Place of the face.
         face: usize,
+        /// Its object.
+        object: ObjectIdentifier,
         /// 0 or more.
         step: f64,
     },
@@ -33,12 +51,19 @@ pub(super) enum Change {
         /// What.
         change: shed::Change,
     },
+    /// UTC_Offset, minutes.
+    Offset(i32),
 }
 
 /// All of it.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    increments: HashMap<usize, f64>,
+    increments: HashMap<usize, (ObjectIdentifier, f64)>,
+    pub(super) clock: Clock,
+    /// Fingerprint of the objects at the last start, and Database_Revision then.
+    database: Option<(u64, u32)>,
+    /// What of this was changed and is not kept yet.
+    unkept: BTreeMap<&'static str, Vec<u8>>,
     pub(super) trends: Trends,
     pub(super) sheds: Sheds,
 }
@@ -50,8 +75,9 @@ impl Own {
     }
 
     /// A keepsake of an earlier life; false when it is nobody's.
-    pub(super) fn restore(&mut self, key: &str, value: &[u8]) -> bool {
+    pub(super) fn restore(&mut self, key: &str, value: &[u8], catalog: &Catalog) -> bool {
         match key.split('/').next() {
+            Some(KEYS) => self.restore_own(key, value, catalog),
             Some(trend::KEYS) => self.trends.restore(key, value),
             Some(shed::KEYS) => self.sheds.restore(key, value),
             _ => return false,
@@ -61,19 +87,42 @@ impl Own {
 
     /// All keepsakes have come.
     pub(super) fn revive(&mut self, image: &Image) {
-        self.trends.revive(image.now);
-        self.sheds.revive(image.now);
+        let now = self.here(image.now);
+        self.trends.revive(now);
+        self.sheds.revive(now);
+    }
+
+    /// An instant in the civil time that the device shows: what logs and sheds over BACnet are counted in.
+    const fn here(&self, now: Now) -> Now {
+        Now { mono: now.mono, utc: self.clock.device(now.utc) }
+    }
+
+    /// A time master has spoken; by how many ms the clock moved, `None` when it said no date and time.
+    pub(super) fn synchronize(&mut self, utc: bool, at: &DateTime, site: Utc) -> Option<i64> {
+        let moved = if utc { self.clock.set_utc(at, site) } else { self.clock.set_local(at, site) }?;
+        // The host's clock and the master's tremble against each other.
+        if moved.unsigned_abs() >= WORTH_KEEPING {
+            self.keep_clock();
+        }
+        Some(moved)
+    }
+
+    fn keep_clock(&mut self) {
+        self.unkept.insert(CLOCK, self.clock.octets().to_vec());
     }
 
     /// A look at a new image.
     pub(super) fn on_image(&mut self, plant: &Plant, image: &Image) {
-        self.trends.on_image(plant, image);
-        self.sheds.on_image(plant, image);
+        let now = self.here(image.now);
+        self.trends.on_image(plant, image, now);
+        self.sheds.on_image(plant, image, now);
     }
 
     /// What is to be kept now; everything when the process ends.
     pub(super) fn keep(&mut self, last: bool, now: Mono) -> Vec<Keepsake> {
         let mut keepsakes = self.trends.keep(last, now);
+        let unkept = std::mem::take(&mut self.unkept).into_iter();
+        keepsakes.extend(unkept.map(|(key, value)| Keepsake { key: key.to_owned(), value: Some(value) }));
         keepsakes.extend(self.sheds.keep());
         keepsakes
     }
@@ -81,15 +130,123 @@ impl Own {
     /// COV_Increment of a face where it was written.
     pub(super) fn increment(&self, face: usize) -> Option<f64> {
         // Most devices never have one written.
-        if self.increments.is_empty() { None } else { self.increments.get(&face).copied() }
+        if self.increments.is_empty() { None } else { self.increments.get(&face).map(|(_, step)| *step) }
     }
 
     /// Do it.
     pub(super) fn apply(&mut self, change: Change) {
         match change {
-            Change::Increment { face, step } => drop(self.increments.insert(face, step)),
+            Change::Increment { face, object, step } => {
+                self.increments.insert(face, (object, step));
+                let mut kept = Vec::with_capacity(self.increments.len() * KEPT);
+                for (object, step) in self.increments.values() {
+                    kept.extend_from_slice(&object.encode());
+                    kept.extend_from_slice(&step.to_be_bytes());
+                }
+                self.unkept.insert(INCREMENTS, kept);
+            }
+            Change::Offset(minutes) => {
+                self.clock.offset = minutes;
+                self.keep_clock();
+            }
             Change::Trend { place, change } => self.trends.apply(place, change),
             Change::Shed { place, change } => self.sheds.apply(place, &change),
         }
+    }
+
+    /// What does not fit these objects or this version is left out.
+    fn restore_own(&mut self, key: &str, value: &[u8], catalog: &Catalog) {
+        match key {
+            INCREMENTS => {
+                for chunk in value.chunks_exact(KEPT) {
+                    let Some((object, step)) = chunk.split_first_chunk::<4>() else { continue };
+                    let (Ok(object), Ok(step)) = (ObjectIdentifier::decode(object), step.try_into()) else { continue };
+                    let step = f64::from_be_bytes(step);
+                    let Some(Body::Face(face)) = catalog.find(object).map(|entry| entry.body) else { continue };
+                    if step.is_finite() && step >= 0.0 {
+                        self.increments.insert(face, (object, step));
+                    }
+                }
+            }
+            CLOCK => {
+                if let Some(clock) = value.try_into().ok().and_then(Clock::from_octets) {
+                    self.clock = clock;
+                }
+            }
+            DATABASE => {
+                if let Some((fingerprint, revision)) = value.split_first_chunk::<8>()
+                    && let Ok(revision) = revision.try_into()
+                {
+                    self.database = Some((u64::from_be_bytes(*fingerprint), u32::from_be_bytes(revision)));
+                }
+            }
+            _ => tracing::debug!(key, "a keepsake of nobody"),
+        }
+    }
+
+    /// Database_Revision of these objects: one more than at the last start when they are others.
+    pub(super) fn revise(&mut self, fingerprint: u64) {
+        let revision = match self.database {
+            Some((same, _)) if same == fingerprint => return,
+            Some((_, revision)) => revision.wrapping_add(1),
+            None => 1,
+        };
+        self.database = Some((fingerprint, revision));
+        self.unkept.insert(DATABASE, [&fingerprint.to_be_bytes()[..], &revision.to_be_bytes()].concat());
+    }
+
+    /// Database_Revision.
+    pub(super) fn revision(&self) -> u32 {
+        self.database.map_or(1, |(_, revision)| revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bacnet::settings::Settings;
+    use crate::bacnet::testing;
+    use bacnet_types::enums::ObjectType;
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart_and_nonsense_is_not() {
+        let catalog = Catalog::new(&testing::plant(0), &Settings::default());
+        let object = ObjectIdentifier::new(ObjectType::ANALOG_INPUT, 12).unwrap();
+        let Some(Body::Face(face)) = catalog.find(object).map(|entry| entry.body) else { panic!() };
+        let mut own = Own::default();
+        own.apply(Change::Increment { face, object, step: 0.25 });
+        own.apply(Change::Offset(-60));
+        own.revise(7);
+        let mut after = Own::default();
+        for Keepsake { key, value } in own.keep(false, Mono::START) {
+            assert!(after.restore(&key, value.as_deref().unwrap(), &catalog));
+        }
+        assert!(own.keep(false, Mono::START).is_empty());
+        assert_eq!((after.increment(face), after.clock.offset, after.revision()), (Some(0.25), -60, 1));
+        // the same objects, others, and the first ones again: a revision never comes back
+        after.revise(7);
+        assert!(after.keep(false, Mono::START).is_empty());
+        after.revise(8);
+        assert_eq!(after.revision(), 2);
+        after.revise(7);
+        assert_eq!(after.revision(), 3);
+        let mut odd = Own::default();
+        let gone = ObjectIdentifier::new(ObjectType::ANALOG_INPUT, 999).unwrap();
+        for value in [
+            &[gone.encode().as_slice(), &1.0f64.to_be_bytes()].concat()[..],
+            &[object.encode().as_slice(), &f64::NAN.to_be_bytes()].concat(),
+            &[object.encode().as_slice(), &(-1.0f64).to_be_bytes()].concat(),
+            b"short",
+        ] {
+            odd.restore(INCREMENTS, value, &catalog);
+        }
+        odd.restore(CLOCK, &[255; 12], &catalog);
+        odd.restore(CLOCK, &[127; 12], &catalog);
+        odd.restore(CLOCK, b"", &catalog);
+        odd.restore(DATABASE, b"123", &catalog);
+        odd.restore("own/else", b"123", &catalog);
+        assert!(!odd.restore("else", b"", &catalog));
+        assert_eq!((odd.increment(face), odd.revision()), (None, 1));
+        assert_eq!(odd.clock.offset.abs(), 1, "-1 ms and -1 min fit, what is far out does not");
     }
 }

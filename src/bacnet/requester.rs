@@ -55,10 +55,17 @@ struct Pending {
 pub(super) struct Requester {
     pending: HashMap<(Peer, u8), Pending>,
     next: u8,
+    /// Nothing may be asked (clause 16.1).
+    held: bool,
 }
 
 impl Requester {
-    /// Send a request; `None` when too many wait already.
+    /// Ask nothing from now on, or again.
+    pub(super) const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Send a request; `None` when too many wait already, or nothing may be asked.
     pub(super) fn ask(
         &mut self,
         peer: Peer,
@@ -68,7 +75,7 @@ impl Requester {
         now: Mono,
     ) -> Option<Bytes> {
         let to_peer = self.pending.keys().filter(|(other, _)| *other == peer).count();
-        if self.pending.len() >= CAPACITY || to_peer >= PER_PEER {
+        if self.held || self.pending.len() >= CAPACITY || to_peer >= PER_PEER {
             return None;
         }
         let invoke = (0..=u8::MAX)

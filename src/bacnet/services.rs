@@ -60,6 +60,9 @@ pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
     Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
     Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe),
     Service::executed(C::READ_RANGE, 35, "ReadRange", Stack::read_range),
+    Service::executed(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property),
+    Service::executed(C::DEVICE_COMMUNICATION_CONTROL, 17, "DeviceCommunicationControl", Stack::control_communication),
+    Service::executed(C::REINITIALIZE_DEVICE, 20, "ReinitializeDevice", Stack::reinitialize),
     Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
 ];
 
@@ -68,6 +71,8 @@ pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
     Service::executed(U::WHO_IS, 34, "Who-Is", Stack::who_is as Take).and_sent(),
     Service::executed(U::I_AM, 26, "I-Am", Stack::i_am as Take).and_sent(),
     Service::executed(U::WHO_HAS, 33, "Who-Has", Stack::who_has as Take),
+    Service::executed(U::TIME_SYNCHRONIZATION, 32, "TimeSynchronization", Stack::synchronize),
+    Service::executed(U::UTC_TIME_SYNCHRONIZATION, 36, "UTCTimeSynchronization", Stack::synchronize_utc),
     Service::sent(U::I_HAVE, 27, "I-Have"),
     Service::sent(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification"),
 ];

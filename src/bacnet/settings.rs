@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+pub use super::manage::Password;
+
 /// Largest APDU we take and send, octets (Annex J.1.1: what one B/IP frame holds).
 pub(super) const MAX_APDU: u16 = 1476;
 /// Most segments of one request that we take.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub description: String,
     /// Firmware_Revision and Application_Software_Version.
     pub version: String,
+    /// What DeviceCommunicationControl and ReinitializeDevice must bring; `None`: both are refused.
+    pub password: Option<Password>,
 }
 
 impl Default for Settings {
@@ -62,6 +66,7 @@ impl Default for Settings {
             location: String::new(),
             description: "Gateway between heating computers and the building".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            password: None,
         }
     }
 }

@@ -219,6 +219,7 @@ impl World {
             keepsakes: Keepsakes::default(),
             time: Arc::new(Wall::start()),
             metrics: Arc::new(Metrics::new()),
+            restart: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
         Self { plant, ports, image, requests: requests_in }

@@ -20,21 +20,21 @@ use crate::point::{Fault, Image, Reading};
 use crate::time::{Mono, Now, Utc};
 
 /// The device with its image and its time, and what it has sent.
-struct Dialogue {
-    stack: Stack,
-    image: Image,
-    now: Now,
+pub(super) struct Dialogue {
+    pub(super) stack: Stack,
+    pub(super) image: Image,
+    pub(super) now: Now,
 }
 
-const A: u16 = 47_809;
-const B: u16 = 47_810;
+pub(super) const A: u16 = 47_809;
+pub(super) const B: u16 = 47_810;
 
-fn peer(port: u16) -> Peer {
+pub(super) fn peer(port: u16) -> Peer {
     Peer::local(([10, 0, 0, 9], port).into())
 }
 
 impl Dialogue {
-    fn new(extra: u32) -> Self {
+    pub(super) fn new(extra: u32) -> Self {
         let plant = testing::plant(extra);
         let image = testing::image(&plant);
         let now = Now { mono: Mono::START, utc: Utc::default() };
@@ -42,27 +42,27 @@ impl Dialogue {
     }
 
     /// What it says to an APDU: peers and APDUs.
-    fn say(&mut self, port: u16, apdu: &[u8]) -> Vec<(Peer, Vec<u8>)> {
+    pub(super) fn say(&mut self, port: u16, apdu: &[u8]) -> Vec<(Peer, Vec<u8>)> {
         let mut effects = Vec::new();
         self.stack.on_apdu(peer(port), false, apdu, &self.image, self.now, &mut effects);
         sent(effects)
     }
 
     /// The one answer to an APDU.
-    fn ask(&mut self, apdu: &[u8]) -> Vec<u8> {
+    pub(super) fn ask(&mut self, apdu: &[u8]) -> Vec<u8> {
         let mut answers = self.say(A, apdu);
         assert_eq!(answers.len(), 1, "{answers:?}");
         answers.remove(0).1
     }
 
-    fn read(&mut self, point: crate::point::PointId, reading: Reading) -> Vec<(Peer, Vec<u8>)> {
+    pub(super) fn read(&mut self, point: crate::point::PointId, reading: Reading) -> Vec<(Peer, Vec<u8>)> {
         testing::read(&mut self.image, point, reading);
         let mut effects = Vec::new();
         self.stack.on_image(&self.image, self.now, &mut effects);
         sent(effects)
     }
 
-    fn wait(&mut self, by: Duration) -> Vec<(Peer, Vec<u8>)> {
+    pub(super) fn wait(&mut self, by: Duration) -> Vec<(Peer, Vec<u8>)> {
         self.now.mono = self.now.mono.after(by);
         let mut effects = Vec::new();
         self.stack.on_time(&self.image, self.now, &mut effects);
@@ -70,7 +70,7 @@ impl Dialogue {
     }
 
     /// SubscribeCOV of an object; `None` cancels.
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         port: u16,
         invoke: u8,
@@ -89,7 +89,7 @@ impl Dialogue {
     }
 }
 
-fn sent(effects: Vec<Effect>) -> Vec<(Peer, Vec<u8>)> {
+pub(super) fn sent(effects: Vec<Effect>) -> Vec<(Peer, Vec<u8>)> {
     let send = |effect| match effect {
         Effect::Send { peer, apdu, .. } => Some((peer, apdu.to_vec())),
         _ => None,
@@ -97,16 +97,16 @@ fn sent(effects: Vec<Effect>) -> Vec<(Peer, Vec<u8>)> {
     effects.into_iter().filter_map(send).collect()
 }
 
-fn id((kind, instance): (ObjectType, u32)) -> ObjectIdentifier {
+pub(super) fn id((kind, instance): (ObjectType, u32)) -> ObjectIdentifier {
     ObjectIdentifier::new(kind, instance).unwrap()
 }
 
 /// An unsegmented request; `sizes` are the bits of max-segments and max-APDU.
-fn request_apdu(invoke: u8, service: u8, sizes: u8, params: &[u8]) -> Vec<u8> {
+pub(super) fn request_apdu(invoke: u8, service: u8, sizes: u8, params: &[u8]) -> Vec<u8> {
     [&[0x02, sizes, invoke, service][..], params].concat()
 }
 
-fn read_property(invoke: u8, sizes: u8, object: (ObjectType, u32), property: P) -> Vec<u8> {
+pub(super) fn read_property(invoke: u8, sizes: u8, object: (ObjectType, u32), property: P) -> Vec<u8> {
     let request = ReadPropertyRequest {
         object_identifier: id(object),
         property_identifier: property,
@@ -130,7 +130,7 @@ fn specs(asked: &[(ObjectType, u32, &[P])]) -> Vec<u8> {
 }
 
 /// Present_Value and Status_Flags of an unconfirmed or confirmed notification.
-fn notification(apdu: &[u8]) -> (COVNotificationRequest, PropertyValue, u8) {
+pub(super) fn notification(apdu: &[u8]) -> (COVNotificationRequest, PropertyValue, u8) {
     let params = match apdu[0] >> 4 {
         1 => &apdu[2..],
         _ => &apdu[4..],
@@ -141,9 +141,9 @@ fn notification(apdu: &[u8]) -> (COVNotificationRequest, PropertyValue, u8) {
     (told, value, flags)
 }
 
-const AI: (ObjectType, u32) = (ObjectType::ANALOG_INPUT, 12);
-const AV: (ObjectType, u32) = (ObjectType::ANALOG_VALUE, 1);
-const DEVICE: (ObjectType, u32) = (ObjectType::DEVICE, 47_001);
+pub(super) const AI: (ObjectType, u32) = (ObjectType::ANALOG_INPUT, 12);
+pub(super) const AV: (ObjectType, u32) = (ObjectType::ANALOG_VALUE, 1);
+pub(super) const DEVICE: (ObjectType, u32) = (ObjectType::DEVICE, 47_001);
 
 #[test]
 fn a_subscriber_is_told_at_once_then_by_increment_or_by_status() {
@@ -212,7 +212,10 @@ fn a_confirmed_notification_is_repeated_and_what_changes_meanwhile_is_told_once(
         assert_eq!(dialogue.wait(APDU_TIMEOUT).len(), 1);
     }
     assert!(dialogue.wait(APDU_TIMEOUT).is_empty());
-    assert_eq!(dialogue.read(testing::DELIVERED, Reading::number(2e4)).len(), 1);
+    // it is left alone for half a minute, and then told what is by then
+    assert!(dialogue.read(testing::DELIVERED, Reading::number(2e4)).is_empty());
+    let said = dialogue.wait(Duration::from_secs(30));
+    assert_eq!(notification(&said[0].1).1, PropertyValue::Real(20.0));
 }
 
 /// WriteProperty of COV_Increment.

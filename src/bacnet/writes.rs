@@ -18,8 +18,11 @@ use crate::time::Mono;
 const PER_PEER: usize = 16;
 /// Most writes that wait.
 const TOTAL: usize = 256;
-/// Most peers whose last transaction is remembered.
-const REMEMBERED: usize = 256;
+/// Most transactions that are remembered.
+const REMEMBERED: usize = 1024;
+/// Most of them of one peer: as many as may wait at once. Were it many more, a client that writes fast would come round
+/// to an invoke id that is still remembered, and a new request would be taken for a repeated one.
+const REMEMBERED_PER_PEER: usize = PER_PEER;
 /// How long a client may go on repeating a request.
 const MEMORY: Duration = Duration::from_millis(APDU_TIMEOUT.as_millis() as u64 * (RETRIES as u64 + 1));
 
@@ -64,7 +67,7 @@ struct Pending {
     under_way: bool,
 }
 
-/// The last transaction of a peer that changed something, with its answer.
+/// A transaction that changed something, with its answer.
 #[derive(Debug)]
 struct Past {
     peer: Peer,
@@ -94,8 +97,7 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    /// Whether this very request was seen before. Only the last transaction of a peer is remembered: an older one
-    /// cannot be repeated by a client that has sent another since, but a client that starts again uses its ids again.
+    /// Whether this very request was seen before.
     pub(super) fn known(&self, peer: &Peer, invoke: u8, fingerprint: u64, now: Mono) -> Known {
         if self
             .waiting
@@ -104,18 +106,29 @@ impl Writes {
         {
             return Known::UnderWay;
         }
-        let past = self.past.iter().find(|past| past.peer == *peer && past.until > now);
+        let past = self.past.iter().find(|past| past.peer == *peer && past.invoke == invoke && past.until > now);
         match past {
-            Some(past) if past.invoke == invoke && past.fingerprint == fingerprint => {
-                Known::Answered(past.answer.clone())
-            }
+            Some(past) if past.fingerprint == fingerprint => Known::Answered(past.answer.clone()),
             _ => Known::No,
         }
     }
 
     /// Remember how a transaction was answered.
     pub(super) fn remember(&mut self, peer: Peer, invoke: u8, fingerprint: u64, answer: Bytes, now: Mono) {
-        self.past.retain(|past| past.peer != peer);
+        let mut of_peer = 0;
+        // From the newest on, with room for one more.
+        let keep: Vec<bool> = (self.past.iter().rev())
+            .map(|past| {
+                if past.peer != peer {
+                    return past.until > now;
+                }
+                let replaced = past.invoke == invoke;
+                of_peer += usize::from(!replaced);
+                past.until > now && !replaced && of_peer < REMEMBERED_PER_PEER
+            })
+            .collect();
+        let mut keep = keep.into_iter().rev();
+        self.past.retain(|_| keep.next().unwrap_or(false));
         if self.past.len() >= REMEMBERED {
             self.past.pop_front();
         }
@@ -196,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_transaction_of_a_peer_is_answered_from_memory() {
+    fn the_last_transactions_of_a_peer_are_answered_from_memory() {
         let mut writes = Writes::default();
         let answer = Bytes::from_static(b"ack");
         writes.remember(peer(1), 1, 11, answer.clone(), Mono::START);
@@ -204,9 +217,18 @@ mod tests {
         assert_eq!(writes.known(&peer(1), 1, 12, Mono::START), Known::No);
         assert_eq!(writes.known(&peer(2), 1, 11, Mono::START), Known::No);
         assert_eq!(writes.known(&peer(1), 1, 11, Mono::START.after(MEMORY)), Known::No);
-        writes.remember(peer(1), 2, 12, answer, Mono::START);
+        // others since, and one under the same id
+        for invoke in 2..=16 {
+            writes.remember(peer(1), invoke, 12, answer.clone(), Mono::START);
+        }
+        assert_eq!(writes.known(&peer(1), 1, 11, Mono::START), Known::Answered(answer.clone()));
+        writes.remember(peer(1), 17, 12, answer.clone(), Mono::START);
         assert_eq!(writes.known(&peer(1), 1, 11, Mono::START), Known::No);
-        for port in 0..1000 {
+        writes.remember(peer(1), 17, 13, answer.clone(), Mono::START);
+        assert_eq!(writes.known(&peer(1), 17, 12, Mono::START), Known::No);
+        assert_eq!(writes.known(&peer(1), 17, 13, Mono::START), Known::Answered(answer.clone()));
+        assert_eq!(writes.known(&peer(1), 2, 12, Mono::START), Known::Answered(answer));
+        for port in 0..5000 {
             writes.remember(peer(port), 1, 1, Bytes::new(), Mono::START);
         }
         assert!(writes.past.len() <= REMEMBERED);

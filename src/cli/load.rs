@@ -69,6 +69,7 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
             if config_path.is_some() {
                 config.mapping = directory.join(&config.mapping);
                 config.state_dir = directory.join(&config.state_dir);
+                config.bacnet.password_file = config.bacnet.password_file.map(|path| directory.join(path));
                 config.mqtt.password_file = config.mqtt.password_file.map(|path| directory.join(path));
                 for listener in &mut config.modbus.listeners {
                     if let config::Wire::Tls { certificate, key, authorities, .. } = &mut listener.wire {

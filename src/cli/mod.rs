@@ -1,5 +1,5 @@
 //! The command line: one file per subcommand. Exit codes: 0 fine, 1 it failed, 2 it ran and found something wrong,
-//! 64 wrong usage, or a configuration with which `run` or `demo` cannot start.
+//! 64 wrong usage, or a configuration with which `run` or `demo` cannot start, 75 a restart was asked for over BACnet.
 
 pub mod check;
 mod demo;
@@ -21,6 +21,8 @@ use clap::{Parser, Subcommand};
 pub const EXIT_FAILED: u8 = 1;
 /// It ran and found something wrong.
 pub const EXIT_FOUND: u8 = 2;
+/// It ended in order because a device manager asked for a restart: start it again (sysexits.h EX_TEMPFAIL).
+pub const EXIT_RESTART: u8 = 75;
 /// Wrong usage, or a configuration with which nothing can start (sysexits.h EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
 

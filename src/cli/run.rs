@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{EXIT_FAILED, EXIT_USAGE, complain, load, runtime, told_to_stop};
+use super::{EXIT_FAILED, EXIT_RESTART, EXIT_USAGE, complain, load, runtime, told_to_stop};
 use crate::diagnostic::Severity;
 use crate::gateway::clock::SystemClock;
 use crate::gateway::{Gateway, Setup};
@@ -57,7 +57,8 @@ pub fn run(args: &Args) -> u8 {
         runtime.block_on(serve(setup))
     });
     match outcome {
-        Ok(()) => 0,
+        Ok(false) => 0,
+        Ok(true) => EXIT_RESTART,
         Err(why) => {
             complain(format_args!("heatgate: {why}"));
             EXIT_FAILED
@@ -65,14 +66,23 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
-async fn serve(setup: Setup) -> Result<(), String> {
+/// True: it ended because a restart was asked for.
+async fn serve(setup: Setup) -> Result<bool, String> {
     let site = setup.config.site.id.clone();
     let stop = told_to_stop();
     let gateway = Gateway::start(setup).await.map_err(|error| error.to_string())?;
     let at = gateway.addresses();
     let bacnet = at.bacnet.map(|address| address.to_string());
     tracing::info!(%site, modbus = %at.modbus, bacnet, http = %at.http, local = %at.local.display(), "serving");
+    let restart = gateway.restart_asked().clone();
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = restart.cancelled() => {}
+        }
+    };
     gateway.run_until(stop).await.map_err(|error| error.to_string())?;
-    tracing::info!("released and stopped");
-    Ok(())
+    let again = restart.is_cancelled();
+    tracing::info!(again, "released and stopped");
+    Ok(again)
 }

@@ -78,6 +78,7 @@ pub const KEYS: &[Key] = &[
     key("bacnet", "name", Shape::Text, None),
     key("bacnet", "location", Shape::Text, Some("")),
     key("bacnet", "description", Shape::Text, Some("Gateway between heating computers and the building")),
+    key("bacnet", "password_file", Shape::Text, None),
     key("http", "listen", Shape::Text, Some("127.0.0.1:8080")),
     key("control", "observe", Shape::Flag, Some("false")),
     key("log", "filter", Shape::Text, Some("info")),

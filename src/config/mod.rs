@@ -116,6 +116,8 @@ pub struct Bacnet {
     pub location: String,
     /// Description.
     pub description: String,
+    /// A file with the password of device management alone. As written: relative to the configuration file.
+    pub password_file: Option<PathBuf>,
 }
 
 /// The status page.
@@ -366,6 +368,7 @@ impl Checker<'_> {
             name: self.layers.text("bacnet.name").unwrap_or_else(|| format!("heatgate-{site}")),
             location: self.layers.text("bacnet.location")?,
             description: self.layers.text("bacnet.description")?,
+            password_file: self.layers.text("bacnet.password_file").map(PathBuf::from),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,12 +70,14 @@ pub enum StartError {
         /// The system's word.
         source: io::Error,
     },
-    /// The file that holds the broker's password cannot be read.
-    #[error("the password file {} cannot be read: {source}; it is named by mqtt.password_file", .file.display())]
+    /// A file that holds a password cannot be used.
+    #[error("the password file {} cannot be used: {source}; it is named by {option}", .file.display())]
     Password {
         /// Which.
         file: PathBuf,
-        /// The system's word.
+        /// The configuration key that names it.
+        option: &'static str,
+        /// The system's word, or what is wrong with it.
         source: io::Error,
     },
     /// A certificate or key of the Modbus server cannot be used.
@@ -129,6 +131,7 @@ pub struct Gateway {
     engine: Tasks,
     release: CancellationToken,
     released: CancellationToken,
+    restart: CancellationToken,
     stop: CancellationToken,
     stop_keeper: CancellationToken,
     stop_engine: CancellationToken,
@@ -152,7 +155,8 @@ impl Gateway {
         let modbus_at = modbus_servers.iter().find_map(modbus::server::Server::local_addr);
         let modbus_at = modbus_at.unwrap_or(config.modbus.listen);
         let bacnet_node = if config.bacnet.enabled {
-            let node = bacnet::Node::bind(bacnet_settings(&config), Arc::clone(&plant));
+            let settings = bacnet::Settings { password: bacnet_password(&config)?, ..bacnet_settings(&config) };
+            let node = bacnet::Node::bind(settings, Arc::clone(&plant));
             Some(listen("the BACnet server", config.bacnet.listen, "bacnet.listen", node)?)
         } else {
             None
@@ -192,7 +196,8 @@ impl Gateway {
         let (readings_in, readings) = mpsc::channel(READING_QUEUE);
         let (requests_in, requests) = Requests::channel(REQUEST_QUEUE);
         let (rearm_in, rearm) = mpsc::channel::<LocalRearm>(4);
-        let [release, released, stop, stop_keeper, stop_engine] = std::array::from_fn(|_| CancellationToken::new());
+        let [release, released, restart, stop, stop_keeper, stop_engine] =
+            std::array::from_fn(|_| CancellationToken::new());
         let ports = Ports {
             image: image.clone(),
             desired,
@@ -201,6 +206,7 @@ impl Gateway {
             keepsakes,
             time: Arc::clone(&time),
             metrics: Arc::clone(&metrics),
+            restart: restart.clone(),
             stop: stop.clone(),
         };
         let views = Views { image, decision, metrics: Arc::clone(&metrics) };
@@ -283,6 +289,7 @@ impl Gateway {
             engine: engine_tasks,
             release,
             released,
+            restart,
             stop,
             stop_keeper,
             stop_engine,
@@ -292,6 +299,11 @@ impl Gateway {
     /// Where it can be reached.
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Cancelled when a device manager asks for a restart: end the gateway then, and start it again.
+    pub const fn restart_asked(&self) -> &CancellationToken {
+        &self.restart
     }
 
     /// What it shows.
@@ -346,18 +358,31 @@ pub(crate) fn bacnet_settings(config: &Config) -> bacnet::Settings {
         location: bacnet.location.clone(),
         description: bacnet.description.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        password: None,
     }
+}
+
+/// The password alone in a file; a line end behind it does not belong to it.
+fn password(file: &Path, option: &'static str) -> Result<String, StartError> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|source| StartError::Password { file: file.to_owned(), option, source })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// What BACnet device management must bring.
+fn bacnet_password(config: &Config) -> Result<Option<bacnet::Password>, StartError> {
+    const OPTION: &str = "bacnet.password_file";
+    let Some(file) = &config.bacnet.password_file else { return Ok(None) };
+    let secret = bacnet::Password::new(&password(file, OPTION)?);
+    let source = || io::Error::new(io::ErrorKind::InvalidData, "it must hold 1 to 20 characters");
+    secret.map(Some).ok_or_else(|| StartError::Password { file: file.clone(), option: OPTION, source: source() })
 }
 
 fn mqtt_settings(config: &Config, outside: BTreeSet<HeaterId>) -> Result<mqtt::client::Settings, StartError> {
     let mqtt = &config.mqtt;
     let password = match &mqtt.password_file {
         None => None,
-        Some(file) => {
-            let text =
-                std::fs::read_to_string(file).map_err(|source| StartError::Password { file: file.clone(), source })?;
-            Some(text.trim_end_matches(['\r', '\n']).to_owned())
-        }
+        Some(file) => Some(password(file, "mqtt.password_file")?),
     };
     Ok(mqtt::client::Settings {
         site: config.site.id.clone(),

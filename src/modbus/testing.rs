@@ -194,6 +194,7 @@ impl Rig {
             keepsakes: Keepsakes::default(),
             time: Arc::new(SystemClock::new(1.0).unwrap()),
             metrics: Arc::new(Metrics::new()),
+            restart: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
         Self { ports, image, readings, submissions: Some(submissions), log: Arc::default() }

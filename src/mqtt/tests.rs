@@ -95,6 +95,7 @@ impl Gateway {
             keepsakes: Keepsakes::default(),
             time: Arc::clone(&clock) as Arc<_>,
             metrics: Arc::clone(&metrics),
+            restart: CancellationToken::new(),
             stop: stop.clone(),
         };
         let settings = Settings {

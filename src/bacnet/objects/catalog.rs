@@ -88,15 +88,15 @@ pub(in crate::bacnet) struct Catalog {
     entries: Vec<Entry>,
     by_id: HashMap<ObjectIdentifier, usize>,
     by_name: HashMap<String, usize>,
-    /// Database_Revision: a fingerprint of identifiers and names. It changes with them, in either direction.
-    pub(in crate::bacnet) revision: u32,
+    /// A fingerprint of identifiers and names: Database_Revision moves when it is another one.
+    pub(in crate::bacnet) fingerprint: u64,
 }
 
 impl Catalog {
     /// Of a plant. A face with an impossible identifier, a second one of the same, or one without its point is left
     /// out; the mapping's checks let none of them through.
     pub(in crate::bacnet) fn new(plant: &Plant, settings: &Settings) -> Self {
-        let mut catalog = Self { entries: Vec::new(), by_id: HashMap::new(), by_name: HashMap::new(), revision: 0 };
+        let mut catalog = Self { entries: Vec::new(), by_id: HashMap::new(), by_name: HashMap::new(), fingerprint: 0 };
         let mut port_name = format!("{} port", settings.name);
         while plant.bacnet.iter().any(|face| face.name == port_name) {
             port_name.push('\'');
@@ -129,10 +129,7 @@ impl Catalog {
             entry.id.hash(&mut fingerprint);
             entry.name.hash(&mut fingerprint);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "half of the fingerprint")]
-        {
-            catalog.revision = fingerprint.finish() as u32;
-        }
+        catalog.fingerprint = fingerprint.finish();
         catalog
     }
 

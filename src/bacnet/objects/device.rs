@@ -10,10 +10,11 @@ use bacnet_types::enums::{PropertyIdentifier as P, Segmentation};
 use bytes::BytesMut;
 
 use super::catalog::{Row, may, must};
-use super::{Cell, View, types};
+use super::{Cell, View, Wire, types, wire};
 use crate::bacnet::answer::Failure;
-use crate::bacnet::civil::DateTime;
+use crate::bacnet::clock::OFFSET_LIMIT;
 use crate::bacnet::cov::Subscription;
+use crate::bacnet::own::Change;
 use crate::bacnet::services;
 use crate::bacnet::settings::{APDU_TIMEOUT, MAX_APDU, MAX_SEGMENTS, PROTOCOL_REVISION, RETRIES, SEGMENT_TIMEOUT};
 
@@ -45,7 +46,7 @@ pub(super) fn rows() -> Vec<Row> {
         may(P::MAX_SEGMENTS_ACCEPTED),
         may(P::LOCAL_TIME),
         may(P::LOCAL_DATE),
-        may(P::UTC_OFFSET),
+        may(P::UTC_OFFSET).writable(),
         may(P::DAYLIGHT_SAVINGS_STATUS),
         may(P::APDU_SEGMENT_TIMEOUT),
         must(P::APDU_TIMEOUT),
@@ -82,23 +83,33 @@ pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), F
         P::MAX_APDU_LENGTH_ACCEPTED => cell.unsigned(MAX_APDU.into()),
         P::SEGMENTATION_SUPPORTED => cell.enumerated(Segmentation::BOTH.to_raw().into()),
         P::MAX_SEGMENTS_ACCEPTED => cell.unsigned(MAX_SEGMENTS.into()),
-        P::LOCAL_TIME => cell.one(|out| primitives::encode_app_time(out, &DateTime::of(view.now.utc).time)),
-        P::LOCAL_DATE => cell.one(|out| primitives::encode_app_date(out, &DateTime::of(view.now.utc).date)),
-        // The device lives in UTC, and says so.
-        P::UTC_OFFSET => cell.one(|out| primitives::encode_app_signed(out, 0)),
+        P::LOCAL_TIME => cell.one(|out| primitives::encode_app_time(out, &view.own.clock.local(view.now.utc).time)),
+        P::LOCAL_DATE => cell.one(|out| primitives::encode_app_date(out, &view.own.clock.local(view.now.utc).date)),
+        // UTC, until somebody writes otherwise.
+        P::UTC_OFFSET => cell.one(|out| primitives::encode_app_signed(out, view.own.clock.offset)),
         P::DAYLIGHT_SAVINGS_STATUS => cell.boolean(false),
         P::APDU_SEGMENT_TIMEOUT => cell.unsigned(SEGMENT_TIMEOUT.as_millis() as u64),
         P::APDU_TIMEOUT => cell.unsigned(APDU_TIMEOUT.as_millis() as u64),
         P::NUMBER_OF_APDU_RETRIES => cell.unsigned(RETRIES.into()),
         // Bindings of our own client are not shown: an empty list is allowed (clause 12.11.30).
         P::DEVICE_ADDRESS_BINDING => cell.one(|_| ()),
-        P::DATABASE_REVISION => cell.unsigned(view.catalog.revision.into()),
+        P::DATABASE_REVISION => cell.unsigned(view.own.revision().into()),
         P::ACTIVE_COV_SUBSCRIPTIONS => cell.one(|out| {
             for subscription in view.subscriptions.iter() {
                 put_subscription(out, view, subscription);
             }
         }),
         _ => Err(Failure::UNKNOWN_PROPERTY),
+    }
+}
+
+/// A write to a property of the device's own.
+pub(super) fn write(property: P, value: &[u8]) -> Result<Change, Failure> {
+    match (property, wire(value)?) {
+        (P::UTC_OFFSET, Wire::Signed(minutes)) if minutes.abs() <= OFFSET_LIMIT => Ok(Change::Offset(minutes)),
+        (P::UTC_OFFSET, Wire::Signed(_)) => Err(Failure::OUT_OF_RANGE),
+        (P::UTC_OFFSET, _) => Err(Failure::WRONG_TYPE),
+        _ => Err(Failure::WRITE_DENIED),
     }
 }
 
@@ -131,7 +142,8 @@ fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscrip
         (None, SocketAddr::V4(link)) => (0, [&link.ip().octets()[..], &link.port().to_be_bytes()].concat()),
         (None, SocketAddr::V6(_)) => return,
     };
-    let increment = view.shown(entry).map(|shown| shown.increment()).filter(|step| *step > 0.0);
+    let increment = Some(subscription.increment(view, entry)).filter(|step| *step > 0.0);
+    let (property, index) = subscription.watch.property();
     #[expect(clippy::cast_possible_truncation, reason = "the protocol's REAL")]
     let encoded = BACnetCOVSubscription {
         recipient: BACnetRecipientProcess {
@@ -140,8 +152,8 @@ fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscrip
         },
         monitored_property_reference: BACnetObjectPropertyReference {
             object_identifier: entry.id,
-            property_identifier: P::PRESENT_VALUE.to_raw(),
-            property_array_index: None,
+            property_identifier: property.to_raw(),
+            property_array_index: index,
         },
         issue_confirmed_notifications: subscription.confirmed,
         time_remaining: subscription.remaining(view.now.mono),

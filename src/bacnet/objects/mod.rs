@@ -21,7 +21,7 @@ pub(super) use range::read_range;
 pub(super) use read::{read_property, read_property_multiple};
 pub(super) use types::types;
 pub(super) use wire::{Wire, present, status_flags};
-pub(super) use write::{Checked, write_property, write_property_multiple};
+pub(super) use write::{Checked, wire, write_property, write_property_multiple};
 
 use bacnet_encoding::primitives;
 use bacnet_types::enums::PropertyIdentifier;

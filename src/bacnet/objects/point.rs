@@ -3,6 +3,7 @@
 use bacnet_encoding::{constructed, primitives};
 use bacnet_types::constructed::{BACnetPrescale, BACnetScale};
 use bacnet_types::enums::PropertyIdentifier as P;
+use bacnet_types::primitives::ObjectIdentifier;
 
 use super::catalog::{Row, may, must};
 use super::wire::{Wire, accumulator_scale, present, reliability, show, states, status_flags, to_face};
@@ -200,10 +201,11 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
 }
 
 /// A write to a property of the device's own.
-pub(super) fn write(shown: &Shown<'_>, property: P, value: &[u8]) -> Result<Own, Failure> {
+pub(super) fn write(shown: &Shown<'_>, object: ObjectIdentifier, property: P, value: &[u8]) -> Result<Own, Failure> {
     match property {
         P::COV_INCREMENT => {
-            Ok(Own::Increment { face: shown.place, step: written_step(shown.face.kind, wire(value)?)? })
+            let step = written_step(shown.face.kind, wire(value)?)?;
+            Ok(Own::Increment { face: shown.place, object, step })
         }
         _ => Err(Failure::WRITE_DENIED),
     }

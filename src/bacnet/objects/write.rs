@@ -9,7 +9,7 @@ use bacnet_types::enums::{AbortReason, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::wire::{Wire, accept};
-use super::{Access, Body, Entry, View, load, point, trend};
+use super::{Access, Body, Entry, View, device, load, point, trend};
 use crate::bacnet::answer::{Failure, Refused};
 use crate::bacnet::own::Change;
 use crate::point::Priority;
@@ -118,18 +118,18 @@ fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) ->
 /// A write to what is the device's own. A priority is ignored: it is no command (clause 15.9.1.1.5).
 fn own(view: &View<'_>, entry: &Entry, target: Target, value: &[u8]) -> Result<Change, Failure> {
     match entry.body {
-        Body::Device | Body::Port => Err(Failure::WRITE_DENIED),
         Body::Trend(place) => trend::write(view, place, target.property, target.index, value)
             .map(|change| Change::Trend { place, change }),
         Body::Load(place) => {
             load::write(view, place, target.property, target.index, value).map(|change| Change::Shed { place, change })
         }
+        // None of the others is an array.
+        _ if target.index.is_some() => Err(Failure::NOT_AN_ARRAY),
+        Body::Device => device::write(target.property, value),
+        Body::Port => Err(Failure::WRITE_DENIED),
         Body::Face(_) => {
-            if target.index.is_some() {
-                return Err(Failure::NOT_AN_ARRAY);
-            }
             let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
-            point::write(&shown, target.property, value)
+            point::write(&shown, entry.id, target.property, value)
         }
     }
 }
@@ -149,7 +149,7 @@ fn command(
     let priority = match priority {
         None => Priority::LOWEST,
         Some(RESERVED_PRIORITY) => return Err(Failure::WRITE_DENIED),
-        Some(number) => Priority::new(number).ok_or(Failure::BAD_PRIORITY)?,
+        Some(number) => Priority::new(number).ok_or(Failure::BAD_PARAMETER)?,
     };
     let action = match wire(value)? {
         Wire::Null => Action::Relinquish,
@@ -159,7 +159,7 @@ fn command(
 }
 
 /// The one primitive value that a property takes.
-pub(super) fn wire(octets: &[u8]) -> Result<Wire, Failure> {
+pub(in crate::bacnet) fn wire(octets: &[u8]) -> Result<Wire, Failure> {
     let (value, end) = decode_application_value_ref(octets, 0).map_err(|_| Failure::WRONG_TYPE)?;
     if end != octets.len() {
         return Err(Failure::WRONG_TYPE);

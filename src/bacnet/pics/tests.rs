@@ -75,7 +75,7 @@ impl Device {
         ReadPropertyRequest { object_identifier: object, property_identifier: property, property_array_index: None }
             .encode(&mut params);
         let effects = self.say(&[&[0x00, 0x05, 1, 12][..], &params].concat());
-        let Some(Effect::Send { apdu, .. }) = effects.first() else { panic!("{effects:?}") };
+        let Some(Effect::Send { apdu, .. }) = effects.last() else { panic!("{effects:?}") };
         match apdu[0] >> 4 {
             3 => Ok(ReadPropertyAckRef::decode(&apdu[3..]).unwrap().property_value.to_vec()),
             _ => Err((apdu[4], apdu[6])),
@@ -97,7 +97,7 @@ impl Device {
         .encode(&mut params)
         .unwrap();
         let effects = self.say(&[&[0x00, 0x05, invoke, 15][..], &params].concat());
-        match effects.first() {
+        match effects.iter().find(|effect| matches!(effect, Effect::Submit(..) | Effect::Send { .. })) {
             Some(Effect::Submit(ticket, ..)) => {
                 self.stack.on_verdict(*ticket, &Err(Refusal::Busy), Now::default(), &mut Vec::new());
                 false
@@ -115,7 +115,7 @@ fn every_service_is_tried_and_the_statement_has_exactly_those_that_are_executed(
     let mut device = Device::new();
     for choice in 0..=u8::MAX {
         let effects = device.say(&[0x00, 0x05, 1, choice]);
-        let [Effect::Send { apdu, .. }] = &effects[..] else { panic!("{choice}: {effects:?}") };
+        let Some(Effect::Send { apdu, .. }) = effects.last() else { panic!("{choice}: {effects:?}") };
         let unrecognized = apdu[..] == [0x60, 1, 9];
         let row = services::CONFIRMED.iter().find(|service| service.choice.to_raw() == choice);
         let executes = row.and_then(|row| stated(row.name)).is_some_and(|service| service.executes);

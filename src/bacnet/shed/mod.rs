@@ -131,19 +131,19 @@ impl Sheds {
     }
 
     /// A look at a new image. Sheds live in site time, which is the image's.
-    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image) {
+    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now) {
         if self.seen == image.seq {
             return;
         }
         self.seen = image.seq;
-        self.now = image.now;
+        self.now = now;
         for control in &mut self.list {
             let power = control.power.and_then(|point| {
                 let Reading::Good(value) = image.reading(point) else { return None };
                 let watts = plant.point(point)?.unit.convert(value.as_f64(), Unit::Watt)?;
                 Watts::new(watts).ok()
             });
-            control.shed.step(power, image.now);
+            control.shed.step(power, now);
         }
     }
 

@@ -1,14 +1,16 @@
 //! Confirmed requests, whole: each goes to its row in the table of services; what has none is rejected. Here are
 //! ReadProperty and WriteProperty, one or many, and SubscribeCOV.
 
+use std::time::Duration;
+
 use bacnet_encoding::apdu::header::{ApduHeader, MaxApdu, MaxSegments};
-use bacnet_services::cov::SubscribeCOVRequest;
+use bacnet_services::cov::{SubscribeCOVPropertyRequest, SubscribeCOVRequest};
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, RejectReason};
 use bytes::Bytes;
 
 use super::{Effect, Stack};
 use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
-use crate::bacnet::cov::{self, Wish};
+use crate::bacnet::cov::{self, Watch, Wish};
 use crate::bacnet::link::Peer;
 use crate::bacnet::objects::{
     Checked, View, read_property, read_property_multiple, read_range, write_property, write_property_multiple,
@@ -77,6 +79,7 @@ impl Stack {
             None => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
         };
         if let Err(refused) = answered {
+            effects.extend(refused.counted().map(Effect::Rejected));
             let apdu = refused.pdu(ask.invoke, ask.service);
             effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu });
         }
@@ -303,11 +306,10 @@ impl Stack {
         let place = cov::place(&self.view(image, now), request.monitored_object_identifier)?;
         let process = request.subscriber_process_identifier;
         match request.issue_confirmed_notifications {
-            None => self.subscriptions.cancel(&ask.peer, process, place),
+            None => self.subscriptions.cancel(&ask.peer, process, place, Watch::Object),
             Some(confirmed) => {
-                let seconds = request.lifetime.filter(|seconds| *seconds > 0);
-                let lifetime = seconds.map(|seconds| std::time::Duration::from_secs(seconds.into()));
-                let wish = Wish { peer: ask.peer, process, place, confirmed, lifetime };
+                let lifetime = lifetime(request.lifetime);
+                let wish = Wish { peer: ask.peer, process, place, watch: Watch::Object, confirmed, lifetime };
                 self.subscriptions.subscribe(&wish, now.mono)?;
             }
         }
@@ -316,6 +318,49 @@ impl Stack {
         self.on_image(image, now, effects);
         Ok(())
     }
+
+    /// SubscribeCOVProperty.
+    pub(in crate::bacnet) fn subscribe_property(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let same = fingerprint(ask.service, ask.params);
+        if self.repeated(ask, same, now, effects) {
+            return Ok(());
+        }
+        let request = SubscribeCOVPropertyRequest::decode(ask.params)?;
+        // A lifetime alone is neither a subscription nor a cancellation (clause 13.15.1.1).
+        if request.issue_confirmed_notifications.is_none() && request.lifetime.is_some() {
+            return Err(Refused::Reject(RejectReason::MISSING_REQUIRED_PARAMETER));
+        }
+        let (property, index) = (request.monitored_property_identifier, request.monitored_property_array_index);
+        let place = cov::property_place(&self.view(image, now), request.monitored_object_identifier, property, index)?;
+        let step = request.cov_increment.map(f64::from);
+        if step.is_some_and(|step| !(step.is_finite() && step >= 0.0)) {
+            return Err(Failure::BAD_PARAMETER.into());
+        }
+        let watch = Watch::Property { property, index, step };
+        let process = request.subscriber_process_identifier;
+        match request.issue_confirmed_notifications {
+            None => self.subscriptions.cancel(&ask.peer, process, place, watch),
+            Some(confirmed) => {
+                let lifetime = lifetime(request.lifetime);
+                let wish = Wish { peer: ask.peer, process, place, watch, confirmed, lifetime };
+                self.subscriptions.subscribe(&wish, now.mono)?;
+            }
+        }
+        self.acknowledge(ask, same, now, effects);
+        self.on_image(image, now, effects);
+        Ok(())
+    }
+}
+
+/// 0 and none are for ever.
+fn lifetime(seconds: Option<u32>) -> Option<Duration> {
+    seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// The engine's refusals in the standard's words (clause 15.9.1.3, 18).

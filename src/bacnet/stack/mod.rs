@@ -2,6 +2,7 @@
 //! it wants to be woken.
 
 mod confirmed;
+mod manage;
 mod segments;
 
 pub(in crate::bacnet) use confirmed::Ask;
@@ -18,6 +19,7 @@ use super::calls::{Call, Calls};
 use super::cov::{self, Subscriptions};
 use super::discovery;
 use super::link::Peer;
+use super::manage::Communication;
 use super::objects::{Catalog, View};
 use super::own::Own;
 use super::reassembly::Receiving;
@@ -50,6 +52,8 @@ pub(in crate::bacnet) enum Effect {
     Submit(Ticket, Arc<str>, Vec<Write>),
     /// Remember over a restart; it comes back with [`Stack::restore`].
     Keep(Keepsake),
+    /// End the gateway in order; whoever watches over it starts it again.
+    Restart,
     /// A call of the client has ended.
     Ended(u64, Outcome),
     /// Count input that could not be understood.
@@ -64,6 +68,7 @@ pub(in crate::bacnet) struct Stack {
     catalog: Catalog,
     subscriptions: Subscriptions,
     own: Own,
+    communication: Communication,
     sending: Vec<Sending>,
     receiving: Vec<Receiving>,
     writes: Writes,
@@ -80,6 +85,7 @@ impl Stack {
             plant,
             settings,
             subscriptions: Subscriptions::default(),
+            communication: Communication::default(),
             sending: Vec::new(),
             receiving: Vec::new(),
             writes: Writes::default(),
@@ -91,7 +97,7 @@ impl Stack {
     /// What an earlier life of the process remembered, before anything else: the part of the key before the first `/` says
     /// whose it is.
     pub(in crate::bacnet) fn restore(&mut self, key: &str, value: &[u8]) {
-        if !self.own.restore(key, value) {
+        if !self.own.restore(key, value, &self.catalog) {
             // What this version does not know is left alone: a later one may.
             tracing::debug!(key, "a keepsake of nobody");
         }
@@ -119,14 +125,21 @@ impl Stack {
         effects.extend(self.own.keep(false, now.mono).into_iter().map(Effect::Keep));
     }
 
+    /// For tests of device management.
+    #[cfg(test)]
+    pub(in crate::bacnet) fn set_password(&mut self, password: Option<super::settings::Password>) {
+        self.settings.password = password;
+    }
+
     /// The objects.
     #[cfg(test)]
     pub(in crate::bacnet) const fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 
-    /// Our I-Am, for the start.
-    pub(in crate::bacnet) fn hello(&self) -> Option<Effect> {
+    /// What a start is told with: our I-Am, when everything that was remembered has been restored.
+    pub(in crate::bacnet) fn hello(&mut self) -> Option<Effect> {
+        self.own.revise(self.catalog.fingerprint);
         discovery::i_am(&self.catalog, &self.settings).map(Effect::Broadcast)
     }
 
@@ -155,6 +168,10 @@ impl Stack {
         let Some(&first) = apdu.first() else {
             return effects.push(Effect::Rejected("apdu"));
         };
+        if !self.hears(apdu) {
+            return;
+        }
+        self.subscriptions.heard(&peer);
         match first >> 4 {
             1 => self.unconfirmed(peer, apdu, image, now, effects),
             // Nothing else may be broadcast (clauses 5.4.5.1, 6.5).
@@ -236,8 +253,11 @@ impl Stack {
     /// There is a new image: tell subscribers what moved.
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         self.serve_own(image, now, effects);
+        if !self.may_initiate() {
+            return;
+        }
         let due = cov::due(&self.view(image, now));
-        for notification in self.subscriptions.tell(due) {
+        for notification in self.subscriptions.tell(due, now.mono) {
             let peer = notification.peer;
             if notification.confirmed {
                 let purpose = Purpose::Notification(notification.serial);
@@ -267,6 +287,7 @@ impl Stack {
                 }
             }
         }
+        self.hush(effects);
     }
 
     fn place_call(&mut self, call: Call, peer: Peer, now: Now, effects: &mut Vec<Effect>) {
@@ -281,7 +302,10 @@ impl Stack {
         match purpose {
             Purpose::Call(number) => effects.push(Effect::Ended(number, outcome)),
             Purpose::Notification(serial) => {
-                self.subscriptions.answered(serial);
+                match outcome {
+                    Outcome::Silent => self.subscriptions.unanswered(serial, now.mono),
+                    _ => self.subscriptions.answered(serial),
+                }
                 // What changed meanwhile.
                 self.on_image(image, now, effects);
             }
@@ -292,7 +316,8 @@ impl Stack {
     pub(in crate::bacnet) fn wake(&self) -> Option<Mono> {
         let sending = self.sending.iter().map(|sending| sending.deadline).min();
         let receiving = self.receiving.iter().map(|receiving| receiving.deadline).min();
-        [sending, receiving, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
+        let speech = self.communication.wake();
+        [sending, receiving, speech, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
             .into_iter()
             .flatten()
             .min()
@@ -313,5 +338,14 @@ impl Stack {
             self.ended(purpose, Outcome::Silent, image, now, effects);
         }
         self.calls.on_time(now.mono, effects);
+        let allowed = self.communication.expire(now.mono);
+        if allowed {
+            tracing::info!("BACnet communication control has run out");
+            self.obey();
+        }
+        if self.subscriptions.rested(now.mono) || allowed {
+            self.on_image(image, now, effects);
+        }
+        self.hush(effects);
     }
 }

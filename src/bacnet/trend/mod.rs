@@ -90,13 +90,13 @@ impl Trends {
         }
     }
 
-    /// A look at a new image. Records are made in site time, which is the image's.
-    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image) {
+    /// A look at a new image. `now` is the image's, with the device's own civil time.
+    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now) {
         if self.seen == image.seq {
             return;
         }
         self.seen = image.seq;
-        self.now = image.now;
+        self.now = now;
         for trend in &mut self.list {
             let Some(face) = plant.bacnet.get(trend.face) else { continue };
             let Some(def) = plant.point(face.point) else { continue };
@@ -112,7 +112,7 @@ impl Trends {
                     Datum::Value(present(def, face, state), status_flags(def, state))
                 }
             };
-            trend.log.step(Seen { datum, increment: increment(face) }, image.now);
+            trend.log.step(Seen { datum, increment: increment(face) }, now);
         }
     }
 

@@ -58,10 +58,12 @@ async fn demonstrate(args: &Args) -> u8 {
             None => std::future::pending().await,
         }
     };
+    let restart = site.gateway.restart_asked().clone();
     let stop = async {
         tokio::select! {
             () = ended => {}
             () = told_to_stop() => {}
+            () = restart.cancelled() => complain("heatgate: a restart was asked for over BACnet: the demonstration ends"),
         }
     };
     let (plant, views) = (Arc::clone(&site.plant), site.gateway.views().clone());

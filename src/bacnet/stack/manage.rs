@@ -1,0 +1,155 @@
+//! DeviceCommunicationControl, ReinitializeDevice and the two time synchronizations (clauses 16.1, 16.4, 16.7, 16.8).
+
+use bacnet_services::device_mgmt::{
+    DeviceCommunicationControlRequest, ReinitializeDeviceRequest, TimeSynchronizationRequest,
+};
+use bacnet_types::enums::{ConfirmedServiceChoice as Confirmed, ReinitializedState, RejectReason};
+use bacnet_types::error::Error;
+
+use super::{Ask, Effect, Stack};
+use crate::bacnet::answer::{Failure, Refused};
+use crate::bacnet::civil::DateTime;
+use crate::bacnet::cov::Subscriptions;
+use crate::bacnet::manage::{Communication, Speech, admit};
+use crate::bacnet::services::Heard;
+use crate::bacnet::writes::fingerprint;
+use crate::point::Image;
+use crate::time::Now;
+
+/// A step of the clock that is worth a line in the log, ms.
+const STEP: u64 = 2_000;
+
+impl Stack {
+    /// DeviceCommunicationControl.
+    pub(in crate::bacnet) fn control_communication(
+        &mut self,
+        ask: &Ask<'_>,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let request = DeviceCommunicationControlRequest::decode(ask.params)?;
+        admit(self.settings.password.as_ref(), request.password.as_deref())?;
+        if !self.communication.control(request.enable_disable, request.time_duration, now.mono) {
+            return Err(Refused::Reject(RejectReason::UNDEFINED_ENUMERATION));
+        }
+        let minutes = request.time_duration.unwrap_or(0);
+        tracing::warn!(peer = %ask.peer, asked = %request.enable_disable, minutes, "BACnet communication control");
+        self.acknowledge(ask, fingerprint(ask.service, ask.params), now, effects);
+        self.obey();
+        // What subscribers missed.
+        self.on_image(image, now, effects);
+        Ok(())
+    }
+
+    /// ReinitializeDevice. A warm start begins the BACnet side anew: subscriptions, transactions and communication control
+    /// are gone, and the device announces itself; heating, meters, logs and the other protocols do not notice. A cold start ends the gateway in order, to be started again by whoever watches over it.
+    pub(in crate::bacnet) fn reinitialize(
+        &mut self,
+        ask: &Ask<'_>,
+        _: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let same = fingerprint(ask.service, ask.params);
+        if self.repeated(ask, same, now, effects) {
+            return Ok(());
+        }
+        let request = ReinitializeDeviceRequest::decode(ask.params)?;
+        let state = request.reinitialized_state;
+        if state.to_raw() > ReinitializedState::ACTIVATE_CHANGES.to_raw() {
+            return Err(Refused::Reject(RejectReason::UNDEFINED_ENUMERATION));
+        }
+        admit(self.settings.password.as_ref(), request.password.as_deref())?;
+        match state {
+            ReinitializedState::WARMSTART | ReinitializedState::COLDSTART => {}
+            // No backup and restore, no changes that are pending.
+            _ => return Err(Failure::NOT_SUPPORTED.into()),
+        }
+        tracing::warn!(peer = %ask.peer, %state, "BACnet restart asked for");
+        self.acknowledge(ask, same, now, effects);
+        if state == ReinitializedState::COLDSTART {
+            effects.push(Effect::Restart);
+            return Ok(());
+        }
+        self.subscriptions = Subscriptions::default();
+        self.sending.clear();
+        self.receiving.clear();
+        self.communication = Communication::default();
+        self.obey();
+        effects.extend(self.hello());
+        Ok(())
+    }
+
+    /// TimeSynchronization.
+    pub(in crate::bacnet) fn synchronize(
+        &mut self,
+        heard: &Heard<'_>,
+        _: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        let request = TimeSynchronizationRequest::decode(heard.params)?;
+        let moved = self.own.synchronize(false, &DateTime { date: request.date, time: request.time }, now.utc);
+        synchronized(heard, moved, effects);
+        Ok(())
+    }
+
+    /// UTCTimeSynchronization.
+    pub(in crate::bacnet) fn synchronize_utc(
+        &mut self,
+        heard: &Heard<'_>,
+        _: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Error> {
+        let request = TimeSynchronizationRequest::decode(heard.params)?;
+        let moved = self.own.synchronize(true, &DateTime { date: request.date, time: request.time }, now.utc);
+        synchronized(heard, moved, effects);
+        Ok(())
+    }
+
+    /// Whether an APDU may be looked at: while communication is disabled only what manages the device is.
+    pub(super) fn hears(&self, apdu: &[u8]) -> bool {
+        const MANAGEMENT: [u8; 2] =
+            [Confirmed::DEVICE_COMMUNICATION_CONTROL.to_raw(), Confirmed::REINITIALIZE_DEVICE.to_raw()];
+        self.communication.speech() != Speech::Management
+            || matches!(apdu, [kind, _, _, service, ..] if kind & 0xF8 == 0 && MANAGEMENT.contains(service))
+    }
+
+    /// Whether the device may send requests and notifications of its own.
+    pub(in crate::bacnet) fn may_initiate(&self) -> bool {
+        self.communication.speech() == Speech::Free
+    }
+
+    /// Requests of our own stop, or may be made again.
+    pub(super) fn obey(&mut self) {
+        let free = self.may_initiate();
+        self.requester.hold(!free);
+    }
+
+    /// While nothing may be initiated: take out what would be, whoever made it. I-Am and I-Have stay: they answer.
+    pub(super) fn hush(&self, effects: &mut Vec<Effect>) {
+        if self.may_initiate() {
+            return;
+        }
+        effects.retain(|effect| match effect {
+            Effect::Send { apdu, .. } | Effect::Broadcast(apdu) => match **apdu {
+                [0x10, service, ..] => service <= 1,
+                [kind, ..] => kind >> 4 != 0,
+                [] => false,
+            },
+            _ => true,
+        });
+    }
+}
+
+fn synchronized(heard: &Heard<'_>, moved: Option<i64>, effects: &mut Vec<Effect>) {
+    match moved {
+        None => effects.push(Effect::Rejected("time")),
+        Some(moved) if moved.unsigned_abs() >= STEP => {
+            tracing::info!(peer = %heard.peer, moved_ms = moved, "the clock that BACnet shows was set");
+        }
+        Some(moved) => tracing::debug!(peer = %heard.peer, moved_ms = moved, "the clock that BACnet shows was set"),
+    }
+}
