@@ -389,12 +389,12 @@ fn many_properties_are_read_with_their_failures_beside_them() {
     assert!(names(3).contains(&P::PRIORITY_ARRAY) && !names(3).contains(&P::PRESENT_VALUE));
     assert_eq!(names(4).len(), names(2).len() + names(3).len());
     assert!(!names(4).contains(&P::PROPERTY_LIST));
-    // out of resources beyond 256 results, out of room beyond 16,384 octets
-    let all: Vec<(ObjectType, u32, &[P])> = (0..20).map(|_| (ObjectType::DEVICE, 47_001, &[P::ALL][..])).collect();
+    // out of resources beyond 2,048 results, out of room beyond 65,536 octets
+    let all: Vec<(ObjectType, u32, &[P])> = (0..100).map(|_| (ObjectType::DEVICE, 47_001, &[P::ALL][..])).collect();
     assert_eq!(dialogue.ask(&request_apdu(2, 14, 0x75, &specs(&all))), [0x71, 2, 9]);
     let mut dialogue = Dialogue::new(1_000);
     let lists: Vec<(ObjectType, u32, &[P])> =
-        (0..9).map(|_| (ObjectType::DEVICE, 47_001, &[P::OBJECT_LIST][..])).collect();
+        (0..14).map(|_| (ObjectType::DEVICE, 47_001, &[P::OBJECT_LIST][..])).collect();
     assert_eq!(dialogue.ask(&request_apdu(3, 14, 0x75, &specs(&lists))), [0x71, 3, 1]);
 }
 

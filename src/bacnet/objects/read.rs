@@ -12,10 +12,10 @@ use super::catalog::{Entry, Row};
 use super::{View, property};
 use crate::bacnet::answer::{Failure, Refused};
 
-/// Most results in one answer to ReadPropertyMultiple: a request of 1,476 octets could ask for thousands.
-const MAX_RESULTS: usize = 256;
-/// Most octets in one answer to ReadPropertyMultiple.
-const MAX_OCTETS: usize = 16_384;
+/// Most results in one answer to ReadPropertyMultiple: a request in segments could ask for many thousands.
+const MAX_RESULTS: usize = 2048;
+/// Most octets in one answer to ReadPropertyMultiple: the whole list of 10,000 objects fits.
+const MAX_OCTETS: usize = 65_536;
 
 /// Answer a ReadProperty: append the acknowledgement's parameters.
 pub(in crate::bacnet) fn read_property(view: &View<'_>, params: &[u8], out: &mut BytesMut) -> Result<(), Refused> {

@@ -1,0 +1,511 @@
+"""bacpypes3 walks the services of a `heatgate run` with 2,000 objects more: lists in segments, errors by class and code,
+priorities, changes of value and of single properties, device management, the clock, restarts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import socket
+import time
+
+from bacpypes3.apdu import (
+    AbortPDU,
+    DeviceCommunicationControlRequest,
+    ErrorRejectAbortNack,
+    ReinitializeDeviceRequest,
+    SimpleAckPDU,
+    SubscribeCOVPropertyRequest,
+    SubscribeCOVRequest,
+    TimeSynchronizationRequest,
+    UTCTimeSynchronizationRequest,
+)
+from bacpypes3.basetypes import DateTime, PropertyReference
+from bacpypes3.ipv4.app import NormalApplication
+from bacpypes3.local.device import DeviceObject
+from bacpypes3.pdu import Address as BacnetAddress
+from bacpypes3.pdu import IPv4Address
+from bacpypes3.primitivedata import (
+    CharacterString,
+    Date,
+    Double,
+    Enumerated,
+    Integer,
+    Null,
+    ObjectIdentifier,
+    Real,
+    Time,
+    Unsigned,
+)
+
+from harness import Address, Failed, Run, command, free_port, python_version, start, wait_until
+from run_site import RunSite
+
+EXTRA = 2000
+FIRST = 10_000
+DEVICE = ObjectIdentifier("device,47001")
+AV1 = ObjectIdentifier("analog-value,1")
+PASSWORD = "filister"
+# No answer takes longer, seconds; the machine may be busy.
+BOUND = 20.0
+
+
+class Listener(NormalApplication):
+    """Keeps the notifications that it is sent: when, and what."""
+
+    def __init__(self, number: int, max_apdu: int, segments: int = 64):
+        device = DeviceObject(
+            objectIdentifier=("device", number),
+            objectName=f"peer {number}",
+            maxApduLengthAccepted=max_apdu,
+            segmentationSupported="segmentedBoth",
+            maxSegmentsAccepted=segments,
+            vendorIdentifier=999,
+        )
+        # A /32: it hears only what is sent to it.
+        super().__init__(device, IPv4Address(f"127.0.0.1/32:{free_port(socket.SOCK_DGRAM)}"))
+        self.told: list[tuple[float, dict]] = []
+        self.news = asyncio.Event()
+
+    def _keep(self, apdu) -> None:
+        values = {str(value.propertyIdentifier): value.value for value in apdu.listOfValues}
+        seen = {"object": str(apdu.monitoredObjectIdentifier), "process": apdu.subscriberProcessIdentifier}
+        seen |= {"remaining": apdu.timeRemaining, "values": values}
+        self.told.append((time.monotonic(), seen))
+        self.news.set()
+
+    async def do_UnconfirmedCOVNotificationRequest(self, apdu) -> None:
+        self._keep(apdu)
+
+    async def do_ConfirmedCOVNotificationRequest(self, apdu) -> None:
+        self._keep(apdu)
+        await self.response(SimpleAckPDU(context=apdu))
+
+    async def next(self, process: int, what: str) -> dict:
+        """The next notification of a subscription; those of others are passed over."""
+
+        async def wait() -> dict:
+            while True:
+                for place, (_, seen) in enumerate(self.told):
+                    if seen["process"] == process:
+                        del self.told[: place + 1]
+                        return seen
+                self.news.clear()
+                await self.news.wait()
+
+        try:
+            return await asyncio.wait_for(wait(), BOUND)
+        except TimeoutError:
+            raise Failed(f"{what}: not told within {BOUND:g} s") from None
+
+
+class Peer:
+    """What one client says to the gateway; errors, rejects and aborts come back as text."""
+
+    def __init__(self, app: Listener, address: Address):
+        self.app = app
+        self.at = BacnetAddress(f"{address[0]}:{address[1]}")
+
+    async def _bounded(self, call):
+        try:
+            return await asyncio.wait_for(call, BOUND)
+        except ErrorRejectAbortNack as refusal:
+            return str(refusal)
+
+    async def read(self, what: str, prop: str, index: int | None = None):
+        answer = await self._bounded(self.app.read_property(self.at, ObjectIdentifier(what), prop, index))
+        return str(answer) if isinstance(answer, AbortPDU) else answer
+
+    async def many(self, wanted: list):
+        return await self._bounded(self.app.read_property_multiple(self.at, wanted))
+
+    async def write(self, what: str, value, priority: int | None = None, prop: str = "present-value", index=None):
+        call = self.app.write_property(self.at, ObjectIdentifier(what), prop, value, index, priority)
+        return await self._bounded(call)
+
+    async def ask(self, request):
+        request.pduDestination = self.at
+        answer = await self._bounded(self.app.request(request))
+        return None if isinstance(answer, SimpleAckPDU) else str(answer)
+
+    async def subscribe(self, process: int, what: str, confirmed: bool | None, lifetime: int | None):
+        request = SubscribeCOVRequest(subscriberProcessIdentifier=process, monitoredObjectIdentifier=what)
+        if confirmed is not None:
+            request.issueConfirmedNotifications = confirmed
+            request.lifetime = lifetime
+        return await self.ask(request)
+
+    async def watch(self, process: int, what: str, prop: str, confirmed: bool, step: float | None = None, index=None):
+        reference = PropertyReference(propertyIdentifier=prop)
+        if index is not None:
+            reference.propertyArrayIndex = index
+        request = SubscribeCOVPropertyRequest(
+            subscriberProcessIdentifier=process,
+            monitoredObjectIdentifier=what,
+            issueConfirmedNotifications=confirmed,
+            lifetime=300,
+            monitoredPropertyIdentifier=reference,
+        )
+        if step is not None:
+            request.covIncrement = step
+        return await self.ask(request)
+
+    async def control(self, state: str, password: str | None, minutes: int | None = None):
+        request = DeviceCommunicationControlRequest(enableDisable=state)
+        if minutes is not None:
+            request.timeDuration = minutes
+        if password is not None:
+            request.password = password
+        return await self.ask(request)
+
+    async def restart(self, state: str, password: str | None):
+        request = ReinitializeDeviceRequest(reinitializedStateOfDevice=state)
+        if password is not None:
+            request.password = password
+        return await self.ask(request)
+
+
+class Octets:
+    """A client that says what bacpypes3 would not: APDUs as octets."""
+
+    def __init__(self, address: Address):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = address
+
+    def ask(self, apdu: bytes, bound: float = BOUND) -> bytes | None:
+        frame = bytes([0x81, 0x0A]) + (len(apdu) + 6).to_bytes(2, "big") + bytes([1, 4]) + apdu
+        self.socket.sendto(frame, self.address)
+        self.socket.settimeout(bound)
+        try:
+            return self.socket.recv(2048)[6:]
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def read_percent(invoke: int) -> bytes:
+    """ReadProperty, analog-value 1, Present_Value."""
+    return bytes([0x00, 0x05, invoke, 12, 0x0C, 0x00, 0x80, 0, 1, 0x19, 85])
+
+
+def write_percent(invoke: int, priority: int) -> bytes:
+    """WriteProperty of 5.0 to analog-value 1."""
+    head = bytes([0x00, 0x05, invoke, 15, 0x0C, 0x00, 0x80, 0, 1, 0x19, 85, 0x3E, 0x44])
+    return head + bytes([0x40, 0xA0, 0, 0, 0x3F, 0x39 + 0x10, priority])
+
+
+async def lists(run: Run, peer: Peer, address: Address) -> list:
+    objects = await peer.read("device,47001", "object-list")
+    if isinstance(objects, str):
+        raise Failed(f"the object list cannot be read: {objects}")
+    objects = list(objects)
+    extra = [one for one in objects if one[1] >= FIRST]
+    run.equal("the object list is read whole, 2,000 points in it", len(extra), EXTRA)
+    run.equal("and names nothing twice", len(set(objects)), len(objects))
+    run.equal("its length", await peer.read("device,47001", "object-list", 0), len(objects))
+    for index in (1, 2, len(objects) // 2, len(objects)):
+        run.equal(f"its element {index}", await peer.read("device,47001", "object-list", index), objects[index - 1])
+    beyond = await peer.read("device,47001", "object-list", len(objects) + 1)
+    run.equal("the one behind the last", beyond, "property: invalid-array-index")
+    whole = await peer.many([DEVICE, ["object-list", "database-revision"]])
+    run.check("ReadPropertyMultiple reads it whole, too", not isinstance(whole, str) and list(whole[0][3]) == objects)
+    names = []
+    for first in range(0, len(objects), 500):
+        wanted = [part for one in objects[first : first + 500] for part in (one, ["object-name"])]
+        results = await peer.many(wanted)
+        if isinstance(results, str):
+            raise Failed(f"names cannot be read: {results}")
+        names += [value for *_, value in results]
+    run.equal("every object has a name of its own", len({str(name) for name in names}), len(objects))
+    for octets, segments, result in ((1024, 64, None), (206, 64, None), (128, 64, "buffer-overflow"), (480, 16, "buffer-overflow")):
+        app = Listener(990, octets, segments)
+        try:
+            answer = await Peer(app, address).read("device,47001", "object-list")
+        finally:
+            app.close()
+        if result is None:
+            run.check(f"read with {octets} octets and {segments} segments", not isinstance(answer, str) and list(answer) == objects)
+        else:
+            run.equal(f"read with {octets} octets and {segments} segments", str(answer), result)
+    return objects
+
+
+async def errors(run: Run, peer: Peer, octets: Octets) -> None:
+    nan, endless = Real(float("nan")), Real(float("inf"))
+    for what, value, priority, prop, index, expected in (
+        ("analog-value,1", Real(100.1), 10, "present-value", None, "property: value-out-of-range"),
+        ("analog-value,1", Real(-0.1), 10, "present-value", None, "property: value-out-of-range"),
+        ("analog-value,1", nan, 10, "present-value", None, "property: value-out-of-range"),
+        ("analog-value,1", endless, 10, "present-value", None, "property: value-out-of-range"),
+        ("analog-value,1", Unsigned(5), 10, "present-value", None, "property: invalid-data-type"),
+        ("analog-value,1", Double(5.0), 10, "present-value", None, "property: invalid-data-type"),
+        ("analog-value,1", CharacterString("5"), 10, "present-value", None, "property: invalid-data-type"),
+        ("analog-value,1", Real(5.0), 6, "present-value", None, "property: write-access-denied"),
+        ("analog-value,1", Real(5.0), 10, "present-value", 1, "property: property-is-not-an-array"),
+        ("analog-value,999", Real(5.0), 10, "present-value", None, "object: unknown-object"),
+        ("analog-value,1", Real(5.0), None, "log-buffer", None, "property: unknown-property"),
+        ("analog-value,1", CharacterString("x"), None, "object-name", None, "property: write-access-denied"),
+        ("analog-value,1", Enumerated(95), None, "units", None, "property: write-access-denied"),
+        ("analog-input,12", Real(5.0), None, "present-value", None, "property: write-access-denied"),
+        ("accumulator,1", Unsigned(5), None, "present-value", None, "property: write-access-denied"),
+        ("accumulator,1", Unsigned(5), None, "value-set", None, "property: unknown-property"),
+        ("multi-state-value,1", Unsigned(0), 10, "present-value", None, "property: value-out-of-range"),
+        ("multi-state-value,1", Unsigned(6), 10, "present-value", None, "property: value-out-of-range"),
+        ("binary-value,1", Enumerated(2), 10, "present-value", None, "property: value-out-of-range"),
+        ("analog-value,1", Real(-1.0), None, "cov-increment", None, "property: value-out-of-range"),
+        ("analog-value,1", nan, None, "cov-increment", None, "property: value-out-of-range"),
+        ("analog-value,1", Unsigned(1), None, "cov-increment", None, "property: invalid-data-type"),
+        ("device,47001", Integer(1441), None, "utc-offset", None, "property: value-out-of-range"),
+    ):
+        name = f"{what} {prop}{'' if index is None else f'[{index}]'} = {value} at {priority}"
+        run.equal(name, await peer.write(what, value, priority, prop, index), expected)
+    run.equal("nothing of it changed", await peer.read("analog-value,1", "present-value"), 0.0)
+    for invoke, priority in ((1, 0), (2, 17), (3, 255)):
+        answer = octets.ask(write_percent(invoke, priority))
+        # services, parameter-out-of-range
+        run.equal(f"priority {priority}", answer, bytes([0x50, invoke, 15, 0x91, 5, 0x91, 80]))
+    for what, prop, index, expected in (
+        ("analog-value,1", "priority-array", 17, "property: invalid-array-index"),
+        ("analog-value,1", "units", 1, "property: property-is-not-an-array"),
+        ("analog-value,1", "log-buffer", None, "property: unknown-property"),
+        ("schedule,1", "present-value", None, "object: unknown-object"),
+        ("accumulator,1", "present-value", None, "property: value-not-initialized"),
+    ):
+        run.equal(f"reading {what} {prop} {index or ''}", str(await peer.read(what, prop, index)), expected)
+    for invoke, service in enumerate((4, 6, 7, 10, 11, 18, 19, 21, 27, 99)):
+        answer = octets.ask(bytes([0x00, 0x05, 20 + invoke, service]))
+        run.equal(f"service {service} is not recognized", answer, bytes([0x60, 20 + invoke, 9]))
+
+
+async def priorities(run: Run, peer: Peer) -> None:
+    async def shown() -> tuple:
+        value = await peer.read("analog-value,1", "present-value")
+        current = await peer.read("analog-value,1", "current-command-priority")
+        return value, getattr(current, "unsigned", None)
+
+    for value, priority, expected in (
+        (Real(20.0), None, (20.0, 16)),
+        (Real(30.0), 12, (30.0, 12)),
+        (Real(40.0), 8, (40.0, 8)),
+        (Real(50.0), 14, (40.0, 8)),
+        (Null(()), 8, (30.0, 12)),
+        (Null(()), 12, (50.0, 14)),
+        (Null(()), 14, (20.0, 16)),
+        (Null(()), None, (0.0, None)),
+    ):
+        run.equal(f"analog-value 1 = {value} at {priority}", await peer.write("analog-value,1", value, priority), None)
+        run.equal("  shows", await shown(), expected)
+    slots = await peer.read("analog-value,1", "priority-array")
+    run.equal("every slot is empty again", len([slot for slot in slots if slot.null is None]), 0)
+
+
+async def changes(run: Run, peer: Peer) -> None:
+    app = peer.app
+    for confirmed in (False, True):
+        kind, process = ("confirmed", 21) if confirmed else ("unconfirmed", 20)
+        run.equal(f"{kind} subscription", await peer.subscribe(process, "analog-value,1", confirmed, 60), None)
+        first = await app.next(process, "the first value")
+        run.equal("  its first notification", set(first["values"]), {"present-value", "status-flags"})
+        run.equal("  and its time remaining", first["remaining"], 60)
+        began = time.monotonic()
+        await peer.write("analog-value,1", Real(33.0 + process), 10)
+        second = await app.next(process, "the change")
+        took = time.monotonic() - began
+        run.equal("  what it tells", second["values"]["present-value"].get_value_type() and float(second["values"]["present-value"].cast_out(Real)), 33.0 + process)
+        run.check("  within two seconds of the write", took < 2.0, f"{took * 1000:.0f} ms")
+    run.equal("a renewal", await peer.subscribe(20, "analog-value,1", False, 120), None)
+    run.equal("  in place", (await app.next(20, "the renewal"))["remaining"], 120)
+    listed = await peer.read("device,47001", "active-cov-subscriptions")
+    run.equal("Active_COV_Subscriptions", len(listed), 2)
+
+    run.equal("COV_Increment is written", await peer.write("analog-value,1", Real(10.0), None, "cov-increment"), None)
+    await peer.write("analog-value,1", Real(10.0), 10)
+    run.equal("  a step above it is told", float((await app.next(20, "10"))["values"]["present-value"].cast_out(Real)), 10.0)
+    await peer.write("analog-value,1", Real(15.0), 10)
+    await peer.write("analog-value,1", Real(20.0), 10)
+    told = float((await app.next(20, "20"))["values"]["present-value"].cast_out(Real))
+    run.equal("  one below it is not", told, 20.0)
+    for process in (20, 21):
+        run.equal("a cancellation", await peer.subscribe(process, "analog-value,1", None, None), None)
+    run.equal("  and one more of the same", await peer.subscribe(20, "analog-value,1", None, None), None)
+    run.equal("no subscription is left", len(await peer.read("device,47001", "active-cov-subscriptions")), 0)
+    for what, expected in (
+        ("accumulator,1", "object: optional-functionality-not-supported"),
+        ("device,47001", "object: optional-functionality-not-supported"),
+        ("analog-value,999", "object: unknown-object"),
+    ):
+        run.equal(f"SubscribeCOV of {what}", await peer.subscribe(1, what, False, 60), expected)
+
+
+async def properties(run: Run, peer: Peer) -> None:
+    app = peer.app
+    app.told.clear()
+    for process, prop, confirmed, step, index in (
+        (30, "present-value", False, 4.0, None),
+        (31, "current-command-priority", True, None, None),
+        (32, "priority-array", False, None, 9),
+        (33, "reliability", True, None, None),
+    ):
+        run.equal(f"SubscribeCOVProperty of {prop}", await peer.watch(process, "analog-value,1", prop, confirmed, step, index), None)
+        first = await app.next(process, prop)
+        run.equal("  what it tells", set(first["values"]), {prop, "status-flags"})
+    await peer.write("analog-value,1", Real(23.0), 10)
+    await peer.write("analog-value,1", Real(27.0), 9)
+    told = await app.next(30, "27")
+    run.equal("the subscriber's own increment of 4 rules", float(told["values"]["present-value"].cast_out(Real)), 27.0)
+    ruling = (await app.next(31, "priority 9"))["values"]["current-command-priority"]
+    run.equal("the ruling priority is told", int(ruling.cast_out(Unsigned)), 9)
+    run.equal("slot 9 is told", float((await app.next(32, "slot 9"))["values"]["priority-array"].cast_out(Real)), 27.0)
+    for priority in (9, 10):
+        await peer.write("analog-value,1", Null(()), priority)
+    for what, prop, step, index, expected in (
+        ("analog-value,999", "present-value", None, None, "object: unknown-object"),
+        ("analog-value,1", "log-buffer", None, None, "property: unknown-property"),
+        ("analog-value,1", "description", None, None, "property: not-cov-property"),
+        ("analog-value,1", "present-value", None, 1, "property: property-is-not-an-array"),
+        ("analog-value,1", "priority-array", None, 17, "property: invalid-array-index"),
+        ("analog-value,1", "present-value", float("nan"), None, "services: parameter-out-of-range"),
+        ("analog-value,1", "present-value", -1.0, None, "services: parameter-out-of-range"),
+    ):
+        run.equal(f"SubscribeCOVProperty of {what} {prop}", await peer.watch(40, what, prop, False, step, index), expected)
+
+
+async def management(run: Run, peer: Peer, octets: Octets) -> None:
+    failure = "security: password-failure"
+    for password in (None, "wrong", PASSWORD + "x"):
+        run.equal(f"communication control with {password}", await peer.control("disable", password), failure)
+        run.equal(f"a restart with {password}", await peer.restart("warmstart", password), failure)
+    run.equal("initiation is stopped", await peer.control("disableInitiation", PASSWORD, 1), None)
+    peer.app.told.clear()
+    run.equal("  a write is answered", await peer.write("analog-value,1", Real(60.0), 10), None)
+    run.equal("  so is a read", await peer.read("analog-value,1", "present-value"), 60.0)
+    run.equal("communication is stopped", await peer.control("disable", PASSWORD), None)
+    run.equal("  a read is not answered", octets.ask(read_percent(40), 1.0), None)
+    run.equal("  nor is Who-Is", octets.ask(bytes([0x10, 8]), 0.5), None)
+    run.equal("communication is back", await peer.control("enable", PASSWORD), None)
+    answer = octets.ask(read_percent(41))
+    run.equal("  a read is answered", answer and answer[:3], bytes([0x30, 41, 12]))
+    told = await peer.app.next(30, "what was missed")
+    run.equal("  and a subscriber hears what it missed", float(told["values"]["present-value"].cast_out(Real)), 60.0)
+    for state in ("startbackup", "endbackup", "startrestore", "endrestore", "abortrestore"):
+        answer = await peer.restart(state, PASSWORD)
+        run.equal(state, answer, "services: optional-functionality-not-supported")
+
+    stamp = datetime.datetime(2030, 5, 6, 7, 8, 9)
+    fields = {"date": Date(stamp.date()), "time": Time(stamp.time())}
+
+    async def local() -> datetime.datetime:
+        date, clock = await peer.read("device,47001", "local-date"), await peer.read("device,47001", "local-time")
+        return datetime.datetime(date[0] + 1900, date[1], date[2], clock[0], clock[1], clock[2])
+
+    async def synchronize(request, at: datetime.datetime, what: str) -> None:
+        request.pduDestination = peer.at
+        await peer.app.request(request)
+        shown = await local()
+        run.check(what, datetime.timedelta() <= shown - at < datetime.timedelta(seconds=30), shown)
+
+    moved = TimeSynchronizationRequest(time=DateTime(**fields))
+    await synchronize(moved, stamp, "TimeSynchronization sets the local time")
+    run.equal("UTC_Offset is written", await peer.write("device,47001", Integer(-120), None, "utc-offset"), None)
+    moved = UTCTimeSynchronizationRequest(time=DateTime(**fields))
+    two = datetime.timedelta(hours=2)
+    await synchronize(moved, stamp + two, "UTCTimeSynchronization sets it with the offset")
+
+    run.equal("a warm start", await peer.restart("warmstart", PASSWORD), None)
+    run.equal("  ends the subscriptions", len(await peer.read("device,47001", "active-cov-subscriptions")), 0)
+    run.equal("  and no command", await peer.read("analog-value,1", "present-value"), 60.0)
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None) + two
+    off = abs((await local()) - now)
+    run.check("  and undoes the correction of the clock", off < datetime.timedelta(seconds=30), off)
+
+
+def with_peer(site: RunSite, dialogue, bound: float = 120.0):
+    """One dialogue of a bacpypes3 application of 1,024 octets and of raw octets."""
+
+    async def main():
+        app, octets = Listener(999, 1024), Octets(site.bacnet)
+        try:
+            return await asyncio.wait_for(dialogue(Peer(app, site.bacnet), octets), bound)
+        finally:
+            app.close()
+            octets.close()
+
+    try:
+        return asyncio.run(main())
+    except TimeoutError:
+        raise Failed(f"the dialogue took longer than {bound:g} s") from None
+
+
+def statement(run: Run, site: RunSite) -> None:
+    argv = [str(site.run.binary), "handover", "-c", str(site.config), "--pics"]
+    code, out, err = command(argv, env=site.env)
+    run.equal("the conformance statement is printed", (code, out[:50]), (0, "# BACnet Protocol Implementation Conformance State"))
+    code, out, err = command([*argv, "--json"], env=site.env)
+    pics = json.loads(out) if code == 0 else {}
+    names = {block["name"] for block in pics.get("bibbs", [])}
+    wanted = {"DS-RP-B", "DS-RPM-B", "DS-WP-B", "DS-WPM-B", "DS-COV-B", "DS-COVP-B", "DM-DDB-B", "DM-DOB-B"}
+    wanted |= {"DM-DCC-B", "DM-TS-B", "DM-UTC-B", "DM-RD-B", "GW-EO-B"}
+    run.equal("with the building blocks of a gateway", sorted(wanted - names), [])
+
+    async def told(peer: Peer, _: Octets) -> list[int]:
+        bits = await peer.read("device,47001", "protocol-services-supported")
+        return [place for place, bit in enumerate(bits) if bit]
+
+    executed = sorted(service["bit"] for service in pics.get("services", []) if service["executes"])
+    run.equal("Protocol_Services_Supported says the same", with_peer(site, told), executed)
+
+
+def main(run: Run) -> None:
+    run.peer(
+        "bacpypes3",
+        python_version("bacpypes3"),
+        "2,000 objects in segments; errors by class and code; priorities; COV and SubscribeCOVProperty; "
+        "communication control, time synchronization and restarts",
+    )
+    site = RunSite(run, parts=False)
+    mapping = site.files / "mappings" / "demo.toml"
+    point = '\n[[point]]\nname = "extra/p{n:04}"\ndescription = "Extra {n}"\nunit = "degC"\nrange = [0, 100]\ndefault = 20\nbms = {{ bacnet = "analog-value:{at}" }}\n'
+    extra = "".join(point.format(n=n, at=FIRST + n) for n in range(EXTRA))
+    mapping.write_text(mapping.read_text() + extra)
+    secret = site.files / "config" / "bacnet.password"
+    secret.write_text(PASSWORD + "\n")
+    site.env["HEATGATE__BACNET__PASSWORD_FILE"] = secret.name
+
+    gateway, _ = site.spawn_and_time()
+    statement(run, site)
+
+    async def walk(peer: Peer, octets: Octets) -> int:
+        await lists(run, peer, site.bacnet)
+        await errors(run, peer, octets)
+        await priorities(run, peer)
+        await changes(run, peer)
+        await properties(run, peer)
+        await management(run, peer, octets)
+        revision = await peer.read("device,47001", "database-revision")
+        run.equal("a cold start is acknowledged", await peer.restart("coldstart", PASSWORD), None)
+        return revision
+
+    revision = with_peer(site, walk, 150.0)
+    run.equal("  and ends the gateway in order, to be started again", gateway.wait_exit(30.0), 75)
+
+    async def kept(peer: Peer, _: Octets) -> tuple:
+        return (
+            await peer.read("analog-value,1", "cov-increment"),
+            await peer.read("device,47001", "utc-offset"),
+            await peer.read("device,47001", "database-revision"),
+        )
+
+    gateway, _ = site.spawn_and_time()
+    run.equal("COV_Increment, UTC_Offset and Database_Revision are remembered", with_peer(site, kept), (10.0, -120, revision))
+    run.equal("a SIGTERM ends it with 0", gateway.stop(), 0)
+    mapping.write_text(mapping.read_text() + point.format(n=EXTRA, at=FIRST + EXTRA))
+    gateway, _ = site.spawn_and_time()
+    run.equal("one object more: Database_Revision moves by one", with_peer(site, kept)[2], revision + 1)
+    run.equal("a SIGTERM ends it with 0", gateway.stop(), 0)
+
+
+start(main)
