@@ -302,10 +302,7 @@ impl Stack {
         match purpose {
             Purpose::Call(number) => effects.push(Effect::Ended(number, outcome)),
             Purpose::Notification(serial) => {
-                match outcome {
-                    Outcome::Silent => self.subscriptions.unanswered(serial, now.mono),
-                    _ => self.subscriptions.answered(serial),
-                }
+                self.subscriptions.answered(serial);
                 // What changed meanwhile.
                 self.on_image(image, now, effects);
             }
@@ -333,9 +330,15 @@ impl Stack {
             sending.deadline > now.mono || sending.on_time(now.mono, &mut send) == Progress::Waiting
         });
         let mut send = |peer, apdu| effects.push(Effect::Send { peer, expecting_reply: true, apdu });
-        for (peer, purpose) in self.requester.on_time(now.mono, &mut send) {
+        let silent = self.requester.on_time(now.mono, &mut send);
+        let freed = !silent.is_empty();
+        // Every silence is known before the room that it leaves is used again.
+        for (peer, purpose) in silent {
             self.calls.unbind(&peer);
-            self.ended(purpose, Outcome::Silent, image, now, effects);
+            match purpose {
+                Purpose::Call(number) => effects.push(Effect::Ended(number, Outcome::Silent)),
+                Purpose::Notification(serial) => self.subscriptions.unanswered(serial, now.mono),
+            }
         }
         self.calls.on_time(now.mono, effects);
         let allowed = self.communication.expire(now.mono);
@@ -343,7 +346,7 @@ impl Stack {
             tracing::info!("BACnet communication control has run out");
             self.obey();
         }
-        if self.subscriptions.rested(now.mono) || allowed {
+        if self.subscriptions.rested(now.mono) || allowed || freed {
             self.on_image(image, now, effects);
         }
         self.hush(effects);
