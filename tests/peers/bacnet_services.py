@@ -21,7 +21,7 @@ from bacpypes3.apdu import (
     TimeSynchronizationRequest,
     UTCTimeSynchronizationRequest,
 )
-from bacpypes3.basetypes import DateTime, PropertyReference
+from bacpypes3.basetypes import DateTime
 from bacpypes3.ipv4.app import NormalApplication
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import Address as BacnetAddress
@@ -29,7 +29,6 @@ from bacpypes3.pdu import IPv4Address
 from bacpypes3.primitivedata import (
     CharacterString,
     Date,
-    Double,
     Enumerated,
     Integer,
     Null,
@@ -137,15 +136,14 @@ class Peer:
         return await self.ask(request)
 
     async def watch(self, process: int, what: str, prop: str, confirmed: bool, step: float | None = None, index=None):
-        reference = PropertyReference(propertyIdentifier=prop)
-        if index is not None:
-            reference.propertyArrayIndex = index
+        # Its class with the context tag; bacpypes3 does not make one of the class without.
+        tagged = SubscribeCOVPropertyRequest._elements["monitoredPropertyIdentifier"]
         request = SubscribeCOVPropertyRequest(
             subscriberProcessIdentifier=process,
             monitoredObjectIdentifier=what,
             issueConfirmedNotifications=confirmed,
             lifetime=300,
-            monitoredPropertyIdentifier=reference,
+            monitoredPropertyIdentifier=tagged(prop if index is None else f"{prop}[{index}]"),
         )
         if step is not None:
             request.covIncrement = step
@@ -203,7 +201,7 @@ async def lists(run: Run, peer: Peer, address: Address) -> list:
     if isinstance(objects, str):
         raise Failed(f"the object list cannot be read: {objects}")
     objects = list(objects)
-    extra = [one for one in objects if one[1] >= FIRST]
+    extra = [one for one in objects if one[1] >= FIRST and one[0] != DEVICE[0]]
     run.equal("the object list is read whole, 2,000 points in it", len(extra), EXTRA)
     run.equal("and names nothing twice", len(set(objects)), len(objects))
     run.equal("its length", await peer.read("device,47001", "object-list", 0), len(objects))
@@ -241,13 +239,9 @@ async def errors(run: Run, peer: Peer, octets: Octets) -> None:
         ("analog-value,1", Real(-0.1), 10, "present-value", None, "property: value-out-of-range"),
         ("analog-value,1", nan, 10, "present-value", None, "property: value-out-of-range"),
         ("analog-value,1", endless, 10, "present-value", None, "property: value-out-of-range"),
-        ("analog-value,1", Unsigned(5), 10, "present-value", None, "property: invalid-data-type"),
-        ("analog-value,1", Double(5.0), 10, "present-value", None, "property: invalid-data-type"),
-        ("analog-value,1", CharacterString("5"), 10, "present-value", None, "property: invalid-data-type"),
         ("analog-value,1", Real(5.0), 6, "present-value", None, "property: write-access-denied"),
         ("analog-value,1", Real(5.0), 10, "present-value", 1, "property: property-is-not-an-array"),
         ("analog-value,999", Real(5.0), 10, "present-value", None, "object: unknown-object"),
-        ("analog-value,1", Real(5.0), None, "log-buffer", None, "property: unknown-property"),
         ("analog-value,1", CharacterString("x"), None, "object-name", None, "property: write-access-denied"),
         ("analog-value,1", Enumerated(95), None, "units", None, "property: write-access-denied"),
         ("analog-input,12", Real(5.0), None, "present-value", None, "property: write-access-denied"),
@@ -258,11 +252,27 @@ async def errors(run: Run, peer: Peer, octets: Octets) -> None:
         ("binary-value,1", Enumerated(2), 10, "present-value", None, "property: value-out-of-range"),
         ("analog-value,1", Real(-1.0), None, "cov-increment", None, "property: value-out-of-range"),
         ("analog-value,1", nan, None, "cov-increment", None, "property: value-out-of-range"),
-        ("analog-value,1", Unsigned(1), None, "cov-increment", None, "property: invalid-data-type"),
         ("device,47001", Integer(1441), None, "utc-offset", None, "property: value-out-of-range"),
     ):
         name = f"{what} {prop}{'' if index is None else f'[{index}]'} = {value} at {priority}"
         run.equal(name, await peer.write(what, value, priority, prop, index), expected)
+    # bacpypes3 would make a REAL of each of these, or not send it.
+    for invoke, (what, prop, value, code) in enumerate(
+        (
+            ("an Unsigned", 85, b"\x21\x05", 9),
+            ("a Double", 85, b"\x55\x08\x40\x14" + bytes(6), 9),
+            ("a text", 85, b"\x72\x00\x35", 9),
+            ("two REALs", 85, (b"\x44\x40\xa0" + bytes(2)) * 2, 9),
+            ("nothing", 85, b"", 9),
+            ("an Unsigned as increment", 22, b"\x21\x05", 9),
+            ("Null as increment", 22, b"\x00", 9),
+            ("a REAL as Log_Buffer", 131, b"\x44\x40\xa0" + bytes(2), 32),
+        ),
+        60,
+    ):
+        head = bytes([0x00, 0x05, invoke, 15, 0x0C, 0x00, 0x80, 0, 1, 0x19, prop, 0x3E])
+        answer = octets.ask(head + value + b"\x3f")
+        run.equal(f"{what} to property {prop}", answer, bytes([0x50, invoke, 15, 0x91, 2, 0x91, code]))
     run.equal("nothing of it changed", await peer.read("analog-value,1", "present-value"), 0.0)
     for invoke, priority in ((1, 0), (2, 17), (3, 255)):
         answer = octets.ask(write_percent(invoke, priority))
@@ -295,7 +305,7 @@ async def priorities(run: Run, peer: Peer) -> None:
         (Null(()), 8, (30.0, 12)),
         (Null(()), 12, (50.0, 14)),
         (Null(()), 14, (20.0, 16)),
-        (Null(()), None, (0.0, None)),
+        (Null(()), 16, (0.0, None)),
     ):
         run.equal(f"analog-value 1 = {value} at {priority}", await peer.write("analog-value,1", value, priority), None)
         run.equal("  shows", await shown(), expected)
@@ -315,7 +325,7 @@ async def changes(run: Run, peer: Peer) -> None:
         await peer.write("analog-value,1", Real(33.0 + process), 10)
         second = await app.next(process, "the change")
         took = time.monotonic() - began
-        run.equal("  what it tells", second["values"]["present-value"].get_value_type() and float(second["values"]["present-value"].cast_out(Real)), 33.0 + process)
+        run.equal("  what it tells", float(second["values"]["present-value"].cast_out(Real)), 33.0 + process)
         run.check("  within two seconds of the write", took < 2.0, f"{took * 1000:.0f} ms")
     run.equal("a renewal", await peer.subscribe(20, "analog-value,1", False, 120), None)
     run.equal("  in place", (await app.next(20, "the renewal"))["remaining"], 120)
