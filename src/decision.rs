@@ -251,6 +251,11 @@ pub enum Ceiling {
         /// The limit.
         limit: Watts,
     },
+    /// This zone's part of an electrical limit that it shares with other zones.
+    SharedLimit {
+        /// The whole limit.
+        limit: Watts,
+    },
     /// The supply temperature.
     SupplyTemperature {
         /// Measured.
@@ -277,6 +282,37 @@ pub enum FailSafe {
     BmsLost,
     /// The request cannot be read.
     NoRequest,
+}
+
+/// Why heat that is asked does not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shortfall {
+    /// The heaters draw less than their caps allow.
+    NoJobs,
+    /// A ceiling, or something missing that forbids a raise.
+    Ceiling,
+    /// A heater takes no part: its controller is lost, or it is out by its own state.
+    LostLink,
+    /// Stopped, or on fallback caps.
+    Failsafe,
+    /// Power is drawn as asked, and gives less heat than believed.
+    Efficiency,
+}
+
+impl Shortfall {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::NoJobs, Self::Ceiling, Self::LostLink, Self::Failsafe, Self::Efficiency];
+
+    /// In lower case, for labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoJobs => "no_jobs",
+            Self::Ceiling => "ceiling",
+            Self::LostLink => "lost_link",
+            Self::Failsafe => "failsafe",
+            Self::Efficiency => "efficiency",
+        }
+    }
 }
 
 /// One reason in a decision, in the order in which they applied.
@@ -330,6 +366,13 @@ pub enum Reason {
     Floor {
         /// To this.
         to: Watts,
+    },
+    /// Sold compute is held to this: in summer its heat must be asked for or given away, and none while the boiler runs.
+    SoldComputeHeld {
+        /// Power that may run.
+        to: Watts,
+        /// Without it.
+        from: Watts,
     },
     /// The ceiling is below the floor and wins.
     CeilingBelowFloor {
@@ -399,6 +442,9 @@ impl fmt::Display for Reason {
                     Ceiling::ExpiredLimit { limit } => {
                         write!(f, "electrical limit {:.1} kW, expired and kept in force", limit.kw())?;
                     }
+                    Ceiling::SharedLimit { limit } => {
+                        write!(f, "its part of the shared electrical limit {:.1} kW", limit.kw())?;
+                    }
                     Ceiling::SupplyTemperature { at } => write!(f, "supply temperature {:.1} degC", at.get())?,
                     Ceiling::RoomTemperature { at } => write!(f, "room temperature {:.1} degC", at.get())?,
                     Ceiling::InletTemperature { at } => write!(f, "rack inlet temperature {:.1} degC", at.get())?,
@@ -406,6 +452,14 @@ impl fmt::Display for Reason {
                 write!(f, " holds it to {:.1} kW instead of {:.1} kW", to.kw(), from.kw())
             }
             Self::Floor { to } => write!(f, "the floor raises it to {:.1} kW", to.kw()),
+            Self::SoldComputeHeld { to, from } => {
+                write!(
+                    f,
+                    "sold compute is held to {:.1} kW instead of {:.1} kW: nobody wants its heat",
+                    to.kw(),
+                    from.kw()
+                )
+            }
             Self::CeilingBelowFloor { ceiling, floor } => {
                 write!(f, "the ceiling {:.1} kW beats the floor {:.1} kW", ceiling.kw(), floor.kw())
             }
@@ -459,6 +513,8 @@ pub struct ZoneDecision {
     pub heat_minimum: Watts,
     /// Heat asked and not delivered.
     pub heat_undelivered: Watts,
+    /// Heat that was due and did not come since the start, Wh, in the order of [`Shortfall::ALL`].
+    pub unmet_wh: [f64; Shortfall::ALL.len()],
     /// Surplus heat at the floor.
     pub dump: Watts,
     /// Active alarms.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::decision::Shortfall;
 use crate::time::Mono;
 use crate::units::Watts;
 
@@ -15,37 +16,6 @@ const FOR: Duration = Duration::from_secs(600);
 const ENOUGH: f64 = 0.05;
 /// Delay and lag of the heat behind the electrical power (60 s and 240 s), as one lag.
 const LAG_S: f64 = 300.0;
-
-/// Why heat that is asked does not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shortfall {
-    /// The heaters draw less than their caps allow.
-    NoJobs,
-    /// A ceiling, or something missing that forbids a raise.
-    Ceiling,
-    /// A heater takes no part: its controller is lost, or it is out by its own state.
-    LostLink,
-    /// Stopped, or on fallback caps.
-    Failsafe,
-    /// Power is drawn as asked, and gives less heat than believed.
-    Efficiency,
-}
-
-impl Shortfall {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::NoJobs, Self::Ceiling, Self::LostLink, Self::Failsafe, Self::Efficiency];
-
-    /// In lower case, for labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoJobs => "no_jobs",
-            Self::Ceiling => "ceiling",
-            Self::LostLink => "lost_link",
-            Self::Failsafe => "failsafe",
-            Self::Efficiency => "efficiency",
-        }
-    }
-}
 
 /// The memory of what should arrive.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,9 +61,9 @@ impl Delivery {
         missing
     }
 
-    /// Heat that was due and did not come since the start, by cause, Wh.
-    pub fn unmet_wh(&self) -> impl Iterator<Item = (Shortfall, f64)> {
-        Shortfall::ALL.into_iter().zip(self.unmet_wh)
+    /// Heat that was due and did not come since the start, Wh, in the order of [`Shortfall::ALL`].
+    pub const fn unmet_wh(&self) -> [f64; Shortfall::ALL.len()] {
+        self.unmet_wh
     }
 
     /// Begin to count anew.
@@ -125,7 +95,7 @@ mod tests {
         assert!(delivery.backup, "less than a tenth is missing, yet not enough");
         run(&mut delivery, 1530, 1540, 20.0, 19.9);
         assert!(!delivery.backup);
-        let unmet: Vec<f64> = delivery.unmet_wh().map(|(_, wh)| wh).collect();
+        let unmet = delivery.unmet_wh();
         assert!(unmet[0] > 2000.0 && unmet[0] < 4200.0, "{unmet:?}");
         assert_eq!(unmet[1..], [0.0; 4]);
     }

@@ -1,4 +1,7 @@
 //! What the zone is asked for: `demand_mode` alone selects, `enable` must be active, the other requests are ignored.
+//!
+//! A supply temperature is a request too: by a PI controller on what the meter shows, and where it shows flow and return,
+//! first of all by the heat that the water needs; the controller then only mends the rest.
 
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ const ON_AT: f64 = 0.10;
 const KP_PER_K: f64 = 0.02;
 /// Temperature mode: reset time.
 const TI_S: f64 = 600.0;
+/// Heat of water, W per m3/h and kelvin (EN 1434: k is 1.160 kWh/(m3 K) at 20 degC, 1.147 at 50).
+const WATER_W: f64 = 1155.0;
 /// A longer pause than this between two steps is not integrated over.
 const LONGEST_STEP: Duration = Duration::from_secs(20);
 /// A power request may exceed nominal heat by rounding, not by more.
@@ -43,6 +48,8 @@ pub(super) struct Demand {
 #[derive(Debug, Clone, Copy)]
 struct Loop {
     integral: f64,
+    /// What the water needs, where flow and return are metered.
+    feed: Option<f64>,
     share: f64,
     at: Mono,
 }
@@ -137,7 +144,8 @@ impl Demand {
         tracking: Tracking,
     ) -> Result<Watts, Unusable> {
         let wanted = inputs.celsius(setpoint).ok_or_else(|| why(inputs, setpoint))?;
-        let supply = zone.meter.and_then(|id| inputs.plant.meter(id)).and_then(|m| m.points.get(MeterRole::Supply));
+        let shown = |role| zone.meter.and_then(|id| inputs.plant.meter(id)).and_then(|meter| meter.points.get(role));
+        let supply = shown(MeterRole::Supply);
         let now = inputs.mono();
         let Some(measured) = inputs.celsius(supply) else {
             let kept = self.loop_.ok_or(Unusable::Unreadable)?;
@@ -145,19 +153,32 @@ impl Demand {
             return Ok(zone.nominal_heat * kept.share);
         };
         let error = wanted.get() - measured.get();
+        let water = inputs.flow(shown(MeterRole::Flow)).zip(inputs.celsius(shown(MeterRole::Return)));
+        let feed = water.and_then(|(flow, back)| {
+            let heat = Watts::of(WATER_W * flow.max(0.0) * (wanted.get() - back.get()));
+            heat.ratio(zone.nominal_heat).map(|share| share.clamp(0.0, 1.0))
+        });
+        let base = feed.unwrap_or(0.0);
+        // The controller mends what the water's need leaves; without that it carries all of it.
+        let low = if feed.is_some() { -1.0 } else { 0.0 };
         let proportional = KP_PER_K * error;
         let mut state = self.loop_.unwrap_or_else(|| {
             // Bumpless: the first output is what is given now.
             let share = tracking.heat.ratio(zone.nominal_heat).unwrap_or(0.0).clamp(0.0, 1.0);
-            Loop { integral: (share - proportional).clamp(0.0, 1.0), share, at: now }
+            Loop { integral: (share - proportional - base).clamp(low, 1.0), feed, share, at: now }
         });
+        if state.feed.is_some() != feed.is_some() {
+            // Flow or return came or went: the output stays where it is.
+            state.integral = (state.integral + state.feed.unwrap_or(0.0) - base).clamp(low, 1.0);
+        }
+        state.feed = feed;
         let dt = now.since(state.at).min(LONGEST_STEP).as_secs_f64();
-        let free = proportional + state.integral;
+        let free = base + proportional + state.integral;
         let winds_up = (error > 0.0 && (free >= 1.0 || tracking.held)) || (error < 0.0 && free <= 0.0);
         if !winds_up {
-            state.integral = (state.integral + proportional * dt / TI_S).clamp(0.0, 1.0);
+            state.integral = (state.integral + proportional * dt / TI_S).clamp(low, 1.0);
         }
-        state.share = (proportional + state.integral).clamp(0.0, 1.0);
+        state.share = (base + proportional + state.integral).clamp(0.0, 1.0);
         state.at = now;
         self.loop_ = Some(state);
         Ok(zone.nominal_heat * state.share)

@@ -104,10 +104,11 @@ impl ZoneControl {
 
     /// Power of the whole zone that is wanted, with the floors: idle power where heat is asked, and sold compute
     /// whatever is asked, but not in fail-safe.
-    pub fn floored(&self, goal: &Goal, zone: &Zone, floor: Watts, reserve: Watts, reasons: &mut Vec<Reason>) -> Watts {
+    /// `floors`: with heat asked, and without.
+    pub fn floored(&self, goal: &Goal, floors: (Watts, Watts), reserve: Watts, reasons: &mut Vec<Reason>) -> Watts {
         let (wanted, floor) = match goal.power {
-            Some(power) => (power, floor),
-            None if goal.heat.is_some() => (goal.power_in + reserve, zone.contracted),
+            Some(power) => (power, floors.0),
+            None if goal.heat.is_some() => (goal.power_in + reserve, floors.1),
             None => (goal.power_in + reserve, Watts::ZERO),
         };
         if wanted < floor {

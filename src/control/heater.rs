@@ -67,6 +67,8 @@ pub(super) struct HeaterControl {
     /// Most power that it said it can draw; kept when it cannot be read.
     most: Option<Watts>,
     started: Mono,
+    /// It has a share of the zone's power; in staged allocation the others rest.
+    pub staged: bool,
     /// How long it has run above rest, earlier lives included.
     pub run: Duration,
     looked: Mono,
@@ -84,6 +86,7 @@ impl HeaterControl {
             not_following: false,
             most: None,
             started: now,
+            staged: true,
             run: Duration::ZERO,
             looked: now,
         }
@@ -222,11 +225,19 @@ impl HeaterControl {
         }
     }
 
+    /// Most power that it can draw, staged or not.
+    pub fn reach(&self, heater: &Heater) -> Watts {
+        let low = heater.idle.min(heater.rated);
+        self.most.map_or(heater.rated, |most| most.min(heater.rated)).max(low)
+    }
+
     /// What it can take.
     pub fn room(&self, heater: &Heater) -> Room {
-        let low = heater.idle.min(heater.rated);
-        let high = self.most.map_or(heater.rated, |most| most.min(heater.rated)).max(low);
-        Room { rest: resting(heater), low, high, weight: heater.rated.get() }
+        let rest = resting(heater);
+        if !self.staged {
+            return Room { rest, low: rest, high: rest, weight: 0.0 };
+        }
+        Room { rest, low: heater.idle.min(heater.rated), high: self.reach(heater), weight: heater.rated.get() }
     }
 
     /// Whether the same cap must be sent again.

@@ -113,6 +113,11 @@ impl<'a> Inputs<'a> {
         self.number(point, Unit::Celsius).and_then(|number| Celsius::new(number).ok())
     }
 
+    /// In m3/h.
+    pub fn flow(&self, point: Option<PointId>) -> Option<f64> {
+        self.number(point, Unit::CubicMetrePerHour)
+    }
+
     pub fn percent(&self, point: Option<PointId>) -> Option<Percent> {
         self.number(point, Unit::Percent).and_then(|number| Percent::new(number).ok())
     }

@@ -17,6 +17,31 @@ const ELECTRICAL_MARGIN: f64 = 0.97;
 /// Where electrical limits come from. The lowest counts.
 const ELECTRICAL: [ZoneRole; 3] = [ZoneRole::ElectricalLimit, ZoneRole::LoadControlLimit, ZoneRole::RemoteLimit];
 
+/// What a zone may have of a limit that it shares.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Part {
+    /// The limit, whether it is still confirmed, and this zone's part of the power under it; `None`: there is no limit.
+    pub limit: Option<(Watts, bool, Watts)>,
+    /// Why nothing may be raised.
+    pub unread: Option<&'static str>,
+}
+
+/// What is known of the electrical limits of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Electrical {
+    /// The lowest, and whether it is still confirmed.
+    pub limit: Option<(Watts, bool)>,
+    /// What others draw under it, and by which point.
+    pub others: Option<(PointId, Watts)>,
+    /// Why nothing may be raised.
+    pub unread: Option<&'static str>,
+}
+
+/// Power that a limit leaves.
+pub(super) fn under(limit: Watts, others: Watts) -> Watts {
+    (limit * ELECTRICAL_MARGIN - others.max(Watts::ZERO)).max(Watts::ZERO)
+}
+
 /// What is known of one electrical limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 enum Known {
@@ -86,18 +111,26 @@ impl Ceilings {
 
 impl Limits {
     /// The ceilings now. `rated` is what the heaters that can be used take at most, others of the zone included.
-    pub fn read(&mut self, zone: &Zone, inputs: &Inputs<'_>, rated: Watts) -> Ceilings {
+    /// `part` is its part of a limit that it shares; its own points were read for that already.
+    pub fn read(&mut self, zone: &Zone, inputs: &Inputs<'_>, rated: Watts, part: Option<Part>) -> Ceilings {
         let mut found = Ceilings { list: vec![(Ceiling::Rated, rated)], ..Ceilings::default() };
-        self.electrical(zone, inputs, &mut found);
+        match part {
+            None => self.own(zone, inputs, &mut found),
+            Some(part) => shared(part, &mut found),
+        }
         self.temperatures(zone, inputs, &mut found);
         found
     }
 
-    fn electrical(&mut self, zone: &Zone, inputs: &Inputs<'_>, found: &mut Ceilings) {
+    /// Look at the electrical limits.
+    pub fn look(&mut self, zone: &Zone, inputs: &Inputs<'_>) -> Electrical {
         let other_point = zone.points.get(ZoneRole::OtherPower);
         let others = inputs.watts(other_point);
         self.others = others.or(self.others);
-        let others_missing = other_point.is_some() && others.is_none();
+        let mut found = Electrical {
+            others: other_point.map(|point| (point, self.others.unwrap_or_default().max(Watts::ZERO))),
+            ..Electrical::default()
+        };
         for (role, known) in ELECTRICAL.into_iter().zip(&mut self.electrical) {
             let Some(point) = zone.points.get(role) else { continue };
             *known = limit(inputs, point, *known);
@@ -105,17 +138,28 @@ impl Limits {
                 Known::Nothing => found.unread = Some("an electrical limit has never been read"),
                 Known::Unlimited => {}
                 Known::AtMost { limit, confirmed } => {
-                    let power =
-                        (limit * ELECTRICAL_MARGIN - self.others.unwrap_or_default().max(Watts::ZERO)).max(Watts::ZERO);
-                    let by = if confirmed { Ceiling::Electrical { limit } } else { Ceiling::ExpiredLimit { limit } };
-                    found.list.push((by, power));
-                    if !confirmed {
-                        found.kept = Some(found.kept.map_or(limit, |kept| kept.min(limit)));
-                    }
-                    if others_missing {
+                    let lower = found.limit.is_none_or(|(lowest, _)| limit < lowest);
+                    found.limit = if lower { Some((limit, confirmed)) } else { found.limit };
+                    if other_point.is_some() && others.is_none() {
                         found.unread = Some("what others draw under the electrical limit cannot be read");
                     }
                 }
+            }
+        }
+        found
+    }
+
+    fn own(&mut self, zone: &Zone, inputs: &Inputs<'_>, found: &mut Ceilings) {
+        let electrical = self.look(zone, inputs);
+        found.unread = electrical.unread;
+        let others = electrical.others.map_or(Watts::ZERO, |(_, power)| power);
+        // Each of them is shown, with what it allows; the lowest rules.
+        for known in self.electrical {
+            let Known::AtMost { limit, confirmed } = known else { continue };
+            let by = if confirmed { Ceiling::Electrical { limit } } else { Ceiling::ExpiredLimit { limit } };
+            found.list.push((by, under(limit, others)));
+            if !confirmed {
+                found.kept = Some(found.kept.map_or(limit, |kept| kept.min(limit)));
             }
         }
     }
@@ -144,6 +188,15 @@ impl Limits {
                 found.list.push((by(at), zone.rated * part));
             }
         }
+    }
+}
+
+/// The part of a shared limit.
+fn shared(part: Part, found: &mut Ceilings) {
+    found.unread = part.unread;
+    if let Some((limit, confirmed, power)) = part.limit {
+        found.list.push((Ceiling::SharedLimit { limit }, power));
+        found.kept = (!confirmed).then_some(limit);
     }
 }
 

@@ -31,13 +31,15 @@ mod orders;
 mod ramp;
 mod report;
 mod safety;
+mod season;
 mod send;
+mod shared;
+mod staging;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
-pub use delivery::Shortfall;
 pub use safety::RearmRefusal;
 
 use std::sync::Arc;
@@ -46,10 +48,12 @@ use std::time::Duration;
 use crate::decision::{Command, Decision, Desired, SafetyLatch};
 use crate::durable::{SavedEfficiency, SavedRuntime};
 use crate::plant::{Plant, ZoneId};
-use crate::point::Image;
+use crate::point::{Image, PointId};
 use crate::time::Now;
+use crate::units::Watts;
 
 use inputs::Inputs;
+use limits::Part;
 use mode::Mode;
 use zone::ZoneControl;
 
@@ -127,13 +131,52 @@ impl Controller {
     pub fn step(&mut self, now: Now, image: &Image) -> Decision {
         let plant = Arc::clone(&self.plant);
         let inputs = Inputs { plant: &plant, image, now, liveness: self.settings.liveness };
+        let parts = self.parts(&inputs);
         self.last = plant
             .zones
             .iter()
             .zip(&mut self.zones)
-            .map(|(zone, control)| control.step(zone, &inputs, &self.settings))
+            .zip(parts)
+            .map(|((zone, control), part)| control.step(zone, &inputs, &self.settings, part))
             .collect();
         self.decision()
+    }
+
+    /// Each zone's part of the electrical limit that it shares; `None` for a zone that shares none.
+    fn parts(&mut self, inputs: &Inputs<'_>) -> Vec<Option<Part>> {
+        let plant = inputs.plant;
+        let mut parts: Vec<Option<Part>> = vec![None; plant.zones.len()];
+        let mut done: Vec<&str> = Vec::new();
+        for zone in &plant.zones {
+            let Some(name) = zone.law.shared_limit.as_deref().filter(|name| !done.contains(name)) else { continue };
+            done.push(name);
+            let among: Vec<usize> = (0..plant.zones.len())
+                .filter(|at| plant.zones.get(*at).is_some_and(|z| z.law.shared_limit.as_deref() == Some(name)))
+                .collect();
+            let (mut limit, mut unread) = (None::<(Watts, bool)>, None);
+            let mut others: Vec<(PointId, Watts)> = Vec::new();
+            let mut needs = Vec::new();
+            for at in &among {
+                let (Some(zone), Some(control)) = (plant.zones.get(*at), self.zones.get_mut(*at)) else { continue };
+                let read = control.limits.look(zone, inputs);
+                // A limit written to one of them is for all of them.
+                limit = [limit, read.limit].into_iter().flatten().min_by(|a, b| a.0.get().total_cmp(&b.0.get()));
+                unread = unread.or(read.unread);
+                // The same meter may be named by each of them.
+                others.extend(read.others.filter(|(point, _)| others.iter().all(|(other, _)| other != point)));
+                needs.push(control.need(zone));
+            }
+            let drawn: Watts = others.iter().map(|(_, power)| *power).sum();
+            let split = limit.map(|(limit, _)| shared::split(&needs, limits::under(limit, drawn)));
+            for (index, at) in among.iter().enumerate() {
+                let power = split.as_ref().and_then(|split| split.get(index)).copied();
+                let part = Part { limit: limit.zip(power).map(|((limit, sure), power)| (limit, sure, power)), unread };
+                if let Some(place) = parts.get_mut(*at) {
+                    *place = Some(part);
+                }
+            }
+        }
+        parts
     }
 
     /// Re-arm a zone's latched safety; for a person on the spot. It then waits for a good request like after a start, and
@@ -172,9 +215,11 @@ impl Controller {
         self.zones.iter().any(|zone| zone.moving)
     }
 
-    /// Heat that was due and did not come since the start, by cause, Wh; nothing for a zone that there is not.
-    pub fn unmet_wh(&self, zone: ZoneId) -> impl Iterator<Item = (Shortfall, f64)> {
-        self.zones.get(usize::from(zone.0)).into_iter().flat_map(|zone| zone.delivery.unmet_wh())
+    /// Whether each heater of the first zone is staged, and whether it takes part.
+    #[cfg(test)]
+    fn staged(&self) -> Vec<(bool, bool)> {
+        let heaters = self.zones.iter().take(1).flat_map(|zone| &zone.heaters);
+        heaters.map(|(_, heater)| (heater.staged, heater.takes_part())).collect()
     }
 
     fn decision(&self) -> Decision {

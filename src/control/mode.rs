@@ -88,3 +88,117 @@ impl Mode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::Alarm;
+    use crate::time::Utc;
+
+    const NOW: Mono = Mono::START;
+
+    fn latch() -> SafetyLatch {
+        SafetyLatch { cause: Alarm::EmergencyStop, since: Utc::default() }
+    }
+
+    fn policy() -> Policy {
+        Policy::new(NOW, Watts::of(1.0))
+    }
+
+    /// Every mode that there is, with and without what it may own.
+    fn modes() -> Vec<Mode> {
+        vec![
+            Mode::Init { boot: true },
+            Mode::Init { boot: false },
+            Mode::Auto,
+            Mode::Manual { suspended: None },
+            Mode::Manual { suspended: Some(policy()) },
+            Mode::NoRequest,
+            Mode::BmsLost(policy()),
+            Mode::Safety(latch()),
+        ]
+    }
+
+    fn seen() -> impl Iterator<Item = Seen> {
+        (0..16u8).map(|bits| Seen {
+            readable: bits & 1 != 0,
+            manual: bits & 2 != 0,
+            spoken: bits & 4 != 0,
+            lost: bits & 8 != 0,
+            held: Watts::of(2.0),
+        })
+    }
+
+    /// The diagram above, one line for each arrow.
+    fn drawn(mode: &Mode, seen: Seen) -> Mode {
+        let by_hand = seen.readable && seen.manual;
+        match (mode, by_hand) {
+            (Mode::Safety(latch), _) => Mode::Safety(latch.clone()),
+            (Mode::Manual { suspended }, true) => Mode::Manual { suspended: suspended.clone() },
+            (Mode::BmsLost(policy), true) => Mode::Manual { suspended: Some(policy.clone()) },
+            (_, true) => Mode::Manual { suspended: None },
+            (Mode::Init { boot }, false) => {
+                if seen.readable && seen.spoken && !seen.lost {
+                    Mode::Auto
+                } else {
+                    Mode::Init { boot: *boot }
+                }
+            }
+            (Mode::Manual { .. }, false) if !seen.spoken => Mode::Init { boot: false },
+            (Mode::BmsLost(policy) | Mode::Manual { suspended: Some(policy) }, false) if seen.lost => {
+                Mode::BmsLost(policy.clone())
+            }
+            (Mode::NoRequest, false) if seen.lost => Mode::NoRequest,
+            (_, false) if seen.lost => Mode::BmsLost(Policy::new(NOW, seen.held)),
+            (_, false) if seen.readable => Mode::Auto,
+            (_, false) => Mode::NoRequest,
+        }
+    }
+
+    #[test]
+    fn every_mode_moves_as_drawn_whatever_is_seen() {
+        for mode in modes() {
+            for seen in seen() {
+                assert_eq!(mode.clone().next(seen, None, NOW), drawn(&mode, seen), "{mode:?} {seen:?}");
+                assert_eq!(mode.clone().next(seen, Some(latch()), NOW), Mode::Safety(latch()), "{mode:?} {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_building_is_followed_only_while_it_lives_and_can_be_read() {
+        for mode in modes() {
+            for seen in seen() {
+                let follows = mode.clone().next(seen, None, NOW) == Mode::Auto;
+                let from_start = matches!(mode, Mode::Init { .. } | Mode::Manual { .. });
+                assert!(!follows || (seen.readable && !seen.lost && (seen.spoken || !from_start)), "{mode:?} {seen:?}");
+            }
+        }
+    }
+
+    /// Every mode is reached from the start, and every one but the latch is left for the building's request again.
+    #[test]
+    fn no_mode_is_a_trap_but_the_latch() {
+        let after = |mode: &Mode| -> Vec<Mode> {
+            let without = seen().map(|seen| mode.clone().next(seen, None, NOW));
+            without.chain([mode.clone().next(seen().next().unwrap(), Some(latch()), NOW)]).collect()
+        };
+        let mut reached = vec![Mode::Init { boot: true }];
+        let mut at = 0;
+        while let Some(mode) = reached.get(at).cloned() {
+            for next in after(&mode) {
+                let same = |other: &&Mode| std::mem::discriminant(*other) == std::mem::discriminant(&next);
+                if !reached.contains(&next) && reached.iter().filter(same).count() < 3 {
+                    reached.push(next);
+                }
+            }
+            at += 1;
+        }
+        for mode in modes() {
+            let same = |other: &Mode| std::mem::discriminant(other) == std::mem::discriminant(&mode);
+            assert!(reached.iter().any(same), "{mode:?} is never reached");
+            let back = after(&mode).contains(&Mode::Auto);
+            assert_eq!(back, !matches!(mode, Mode::Safety(_)), "{mode:?}");
+        }
+    }
+}

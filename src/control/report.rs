@@ -1,10 +1,10 @@
 //! What a zone says of itself after a step: state, alarms and figures for the views.
 
-use crate::decision::{Alarm, Alarms, Reason, RequestSource, ZoneDecision, ZoneState};
+use crate::decision::{Alarm, Alarms, Reason, RequestSource, Shortfall, ZoneDecision, ZoneState};
 use crate::plant::{HeaterRole, Meter, MeterRole, Zone};
 use crate::units::Watts;
 
-use super::delivery::{SHORT, Shortfall};
+use super::delivery::SHORT;
 use super::inputs::Inputs;
 use super::mode::Mode;
 use super::stretch;
@@ -52,17 +52,17 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     let alarms = alarms(control, zone, &found, backup_call);
     let reported: Watts = control
         .part(inputs.plant, true)
-        .map(|(heater, _)| {
+        .map(|(heater, control)| {
             let min = inputs.watts(heater.points.get(HeaterRole::Min)).unwrap_or(heater.idle);
-            min.max(heater.idle).min(heater.rated)
+            if control.staged { min.max(heater.idle).min(heater.rated) } else { control.room(heater).low }
         })
         .sum();
     let floor = (reported + found.reserve).max(found.floor);
     let heat_minimum = floor * found.eta;
     // Never dump while the backup boiler runs.
     let dump = match goal.heat {
-        Some(heat) if !backup_call && (heat > Watts::ZERO || zone.contracted > Watts::ZERO) => {
-            let floor = if heat > Watts::ZERO { found.floor } else { zone.contracted };
+        Some(heat) if !backup_call && (heat > Watts::ZERO || found.sold > Watts::ZERO) => {
+            let floor = if heat > Watts::ZERO { found.floor } else { found.sold };
             (floor.min(found.ceiling) * found.eta - heat).max(Watts::ZERO)
         }
         _ => Watts::ZERO,
@@ -82,6 +82,7 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
         heat_available: ceiling * found.eta,
         heat_minimum,
         heat_undelivered: undelivered,
+        unmet_wh: control.delivery.unmet_wh(),
         dump,
         alarms,
         backup_call,

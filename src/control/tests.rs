@@ -5,3 +5,4 @@ mod bench;
 mod learning;
 mod losses;
 mod random;
+mod zones;

@@ -2,7 +2,7 @@
 //! reasons behind, in order.
 
 use crate::decision::{Reason, ZoneDecision, ZoneState};
-use crate::plant::{Heater, HeaterId, HeaterRole, MeterRole, Plant, Zone, ZoneRole};
+use crate::plant::{Allocation, Heater, HeaterId, HeaterRole, MeterRole, Plant, Zone, ZoneRole};
 use crate::time::Mono;
 use crate::units::Watts;
 
@@ -12,18 +12,23 @@ use super::delivery::Delivery;
 use super::demand::{Asked, Demand, Tracking, asked_since_start};
 use super::efficiency::{self, Estimate};
 use super::goal::Goal;
-use super::heater::HeaterControl;
+use super::heater::{HeaterControl, resting};
 use super::inputs::{Inputs, Unusable};
 use super::jitter::Jitter;
-use super::limits::{Ceilings, Limits};
+use super::limits::{Ceilings, Limits, Part};
 use super::loss::Watch;
 use super::mode::{Mode, Seen};
 use super::orders::Outcome;
 use super::ramp::{Ramp, Rates};
 use super::safety::{self, Signals};
+use super::season::{self, Season};
 use super::send::{DEADBAND, Gate, Standing};
+use super::shared::Need;
+use super::staging::{Candidate, Staging};
 use super::{Settings, report};
 
+/// A heater that draws more than idle by this share of its rated power runs.
+const RUNS_FROM: f64 = 0.05;
 /// A longer step than this is a stall.
 const LONGEST_STEP: std::time::Duration = std::time::Duration::from_secs(20);
 
@@ -42,12 +47,18 @@ pub(super) struct ZoneControl {
     pub started: Mono,
     pub demand: Demand,
     watch: Watch,
-    limits: Limits,
+    pub limits: Limits,
     pub gate: Gate,
     pub estimate: Estimate,
     compliance: Compliance,
     account: Account,
     jitter: Jitter,
+    season: Season,
+    staging: Staging,
+    /// Power that the heaters that take part shall carry; `None` while no heat is asked.
+    carried: Option<Watts>,
+    /// Of the whole zone, at the last step: the floor, and what is wanted.
+    used: (Watts, Watts),
     /// Which heaters took part at the last step.
     members: Vec<bool>,
     /// The last heat that the building asked for.
@@ -65,6 +76,8 @@ pub(super) struct Found<'a> {
     pub eta: f64,
     pub ceiling: Watts,
     pub floor: Watts,
+    /// Sold compute that may run.
+    pub sold: Watts,
     pub target: Watts,
     pub reserve: Watts,
     pub bms_alarm: bool,
@@ -97,6 +110,10 @@ impl ZoneControl {
             compliance: Compliance::new(now),
             account: Account::new(now),
             jitter: Jitter::default(),
+            season: Season::default(),
+            staging: Staging::default(),
+            carried: None,
+            used: (heaters_of(plant, zone).map(|heater| heater.fallback).sum(), Watts::ZERO),
             members: Vec::new(),
             held: Watts::ZERO,
             short: false,
@@ -117,7 +134,7 @@ impl ZoneControl {
     }
 
     /// One step.
-    pub fn step(&mut self, zone: &Zone, inputs: &Inputs<'_>, settings: &Settings) -> ZoneDecision {
+    pub fn step(&mut self, zone: &Zone, inputs: &Inputs<'_>, settings: &Settings, part: Option<Part>) -> ZoneDecision {
         let plant = inputs.plant;
         let now = inputs.mono();
         for (id, control) in &mut self.heaters {
@@ -135,6 +152,7 @@ impl ZoneControl {
             self.ramp.restart(self.sent_in());
         }
 
+        self.stage(zone, plant, now);
         let eta = self.learn(zone, inputs);
         let reserve: Watts = self.part(plant, false).map(|(heater, control)| control.reserve(heater, inputs)).sum();
         let tracking = Tracking { heat: (self.ramp.at() + reserve) * eta, held: self.short };
@@ -143,8 +161,8 @@ impl ZoneControl {
         let signals = safety::signals(zone, inputs);
         self.change_mode(zone, inputs, asked, signals);
 
-        let most_in: Watts = self.part(plant, true).map(|(heater, control)| control.room(heater).high).sum();
-        let ceilings = self.limits.read(zone, inputs, most_in + reserve);
+        let most_in: Watts = self.part(plant, true).map(|(heater, control)| control.reach(heater)).sum();
+        let ceilings = self.limits.read(zone, inputs, most_in + reserve, part);
         let mut reasons = Vec::new();
         let mut goal = self.goal(zone, inputs, asked, eta, &mut reasons);
         if signals.unreadable.is_some() {
@@ -154,8 +172,15 @@ impl ZoneControl {
 
         let ceiling = ceilings.lowest();
         let idle_in: Watts = self.part(plant, true).map(|(heater, control)| control.room(heater).low).sum();
-        let floor = (idle_in + reserve).max(zone.contracted);
-        let wanted = self.floored(&goal, zone, floor, reserve, &mut reasons);
+        let summer = self.season.summer(zone, inputs);
+        let held = season::allowed(zone, summer, self.delivery.backup, goal.heat, eta);
+        let sold = held.unwrap_or(zone.contracted);
+        if held.is_some() && goal.heat.is_some() {
+            reasons.push(Reason::SoldComputeHeld { to: sold, from: zone.contracted });
+        }
+        let floor = (idle_in + reserve).max(sold);
+        let rest_floor = sold.max(self.staying(plant, now) + reserve);
+        let wanted = self.floored(&goal, (floor, rest_floor), reserve, &mut reasons);
         ceilings.explain(wanted, &mut reasons);
         if floor > ceiling && goal.power.is_some() {
             reasons.push(Reason::CeilingBelowFloor { ceiling, floor });
@@ -179,6 +204,12 @@ impl ZoneControl {
         // What heaters say they can draw is no reason for haste; a limit or a temperature is.
         let hard_in = ceilings.hard().map_or(zone.rated, |hard| (hard - reserve).max(Watts::ZERO));
         let mut at = self.ramp.step(now, target, hard_in, Rates::of(zone));
+        if zone.law.allocation == Allocation::Staged {
+            // The ramp does not run ahead of those that carry it.
+            let most: Watts = self.part(plant, true).map(|(heater, control)| control.room(heater).high).sum();
+            at = at.min(most);
+            self.ramp.restart(at);
+        }
         let on = idle_in.min(target);
         if goal.power.is_some() && goal.no_raise.is_none() && at < on {
             // Below idle power a heater is off or idle: there is nothing to ramp through.
@@ -208,13 +239,64 @@ impl ZoneControl {
             floor: low_in.min(high_in),
             uneven: Watts::ZERO,
         };
+        self.carried = goal.power.map(|_| target);
+        self.used = if goal.stop { Default::default() } else { (low_in + reserve, wanted) };
         let (stop, sent) = (goal.stop, !settings.observe);
         self.command(zone, inputs, Outcome { standing, ceiling, stop, sent, reasons: &reasons });
-        let found =
-            Found { goal, asked, ceilings, eta, ceiling, floor, target, reserve, bms_alarm, signals, reasons, inputs };
+        let found = Found {
+            goal,
+            asked,
+            ceilings,
+            eta,
+            ceiling,
+            floor,
+            sold,
+            target,
+            reserve,
+            bms_alarm,
+            signals,
+            reasons,
+            inputs,
+        };
         let decision = report::zone(self, zone, found);
         self.short = decision.state == ZoneState::Limited;
         decision
+    }
+
+    /// What it needs of a limit that it shares. In steps of 1 %, so that a trembling request moves nobody else.
+    pub fn need(&self, zone: &Zone) -> Need {
+        let (floor, wanted) = self.used;
+        let step = zone.rated.get() * DEADBAND;
+        let wanted = if step > 0.0 { Watts::of((wanted.get() / step).ceil() * step) } else { wanted };
+        Need { floor, wanted, rated: zone.rated }
+    }
+
+    /// Which heaters have a share.
+    fn stage(&mut self, zone: &Zone, plant: &Plant, now: Mono) {
+        if zone.law.allocation == Allocation::Proportional {
+            return;
+        }
+        let candidates: Vec<Candidate> = self
+            .heaters
+            .iter()
+            .filter_map(|(id, control)| {
+                let heater = plant.heater(*id)?;
+                let (takes_part, high) = (control.takes_part(), control.reach(heater));
+                Some(Candidate { takes_part, high, rest: resting(heater), run: control.run })
+            })
+            .collect();
+        self.staging.update(now, &candidates, self.carried);
+        for (at, (_, control)) in self.heaters.iter_mut().enumerate() {
+            control.staged = self.staging.is_on(at);
+        }
+    }
+
+    /// Power of the heaters that take part while some of them must still stay on; nothing where none must.
+    fn staying(&self, plant: &Plant, now: Mono) -> Watts {
+        if !(0..self.heaters.len()).any(|at| self.staging.must_stay(at, now)) {
+            return Watts::ZERO;
+        }
+        self.part(plant, true).map(|(heater, control)| control.room(heater).low).sum()
     }
 
     /// Look at what can be learned: efficiency, and how caps are kept. The efficiency of those that take part.
@@ -309,6 +391,16 @@ impl ZoneControl {
         if let Some(measured) = measured {
             let running: Watts = measured.into_iter().sum();
             self.ramp.restart(self.ramp.at().max(running.min(heat / eta)));
+        }
+        for at in 0..self.heaters.len() {
+            let Some((id, control)) = self.heaters.get_mut(at) else { continue };
+            let Some(heater) = plant.heater(*id) else { continue };
+            let power = inputs.watts(heater.points.get(HeaterRole::Power));
+            let runs = power.is_some_and(|power| power > heater.idle + heater.rated * RUNS_FROM);
+            if zone.law.allocation == Allocation::Staged && control.takes_part() && runs {
+                control.staged = true;
+                self.staging.adopt(at, inputs.mono());
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Projection: decisions, totals and measurements shown as the points that the outside reads.
 
-use crate::decision::{Alarm, Decision, ZoneDecision};
+use crate::decision::{Alarm, Decision, Shortfall, ZoneDecision};
 use crate::plant::{HeaterRole, MeterRole, Plant, SiteRole, Zone, ZoneRole};
 use crate::point::{Doubt, Fault, Image, PointId, Quality, Reading, Sample, Value};
 use crate::time::Now;
@@ -30,6 +30,12 @@ impl Projector<'_> {
     fn put_power(&mut self, point: Option<PointId>, power: Watts) {
         let unit = point.and_then(|id| self.plant.point(id)).map_or(Unit::Watt, |def| def.unit);
         let reading = Unit::Watt.convert(power.get(), unit).map_or(Reading::Bad(Fault::Malformed), Reading::number);
+        self.put(point, reading);
+    }
+
+    fn put_energy(&mut self, point: Option<PointId>, wh: f64) {
+        let unit = point.and_then(|id| self.plant.point(id)).map_or(Unit::WattHour, |def| def.unit);
+        let reading = Unit::WattHour.convert(wh, unit).map_or(Reading::Bad(Fault::Malformed), Reading::number);
         self.put(point, reading);
     }
 
@@ -141,6 +147,9 @@ impl Projector<'_> {
         self.put_power(point(ZoneRole::HeatUndelivered), decided.heat_undelivered);
         self.put_power(point(ZoneRole::DumpPower), decided.dump);
         self.put(point(ZoneRole::Efficiency), Reading::number(decided.eta));
+        for (why, wh) in Shortfall::ALL.into_iter().zip(decided.unmet_wh) {
+            self.put_energy(point(unmet_role(why)), wh);
+        }
         self.put_bool(point(ZoneRole::BackupCall), decided.backup_call);
         for alarm in Alarm::ALL {
             self.put_bool(point(alarm_role(alarm)), decided.alarms.has(alarm));
@@ -179,6 +188,16 @@ impl Projector<'_> {
         for zone in &plant.zones {
             self.put_count(zone.points.get(ZoneRole::GatewayHeartbeat), beat);
         }
+    }
+}
+
+const fn unmet_role(why: Shortfall) -> ZoneRole {
+    match why {
+        Shortfall::NoJobs => ZoneRole::UnmetNoJobs,
+        Shortfall::Ceiling => ZoneRole::UnmetCeiling,
+        Shortfall::LostLink => ZoneRole::UnmetLostLink,
+        Shortfall::Failsafe => ZoneRole::UnmetFailsafe,
+        Shortfall::Efficiency => ZoneRole::UnmetEfficiency,
     }
 }
 

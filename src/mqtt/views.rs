@@ -43,6 +43,8 @@ struct Demand {
     mode: Option<&'static str>,
     request_w: Option<f64>,
     cap_w: Option<f64>,
+    available_w: Option<f64>,
+    minimum_w: Option<f64>,
     state: Option<&'static str>,
     source: Option<&'static str>,
 }
@@ -199,9 +201,16 @@ fn demand(plant: &Plant, zone: &Zone, image: &Image) -> Demand {
         mode: mode.map(DemandMode::as_str),
         request_w: if zone.points.get(ZoneRole::HeatAsked).is_some() { watts(ZoneRole::HeatAsked) } else { asked() },
         cap_w: watts(ZoneRole::PowerCommand),
+        available_w: watts(ZoneRole::HeatAvailable).map(coarse),
+        minimum_w: watts(ZoneRole::HeatMinimum).map(coarse),
         state: state_of(ZoneRole::State).and_then(state).map(ZoneState::as_str),
         source: source.map(RequestSource::as_str),
     }
+}
+
+/// To 100 W: an efficiency that is being learned is no news each time.
+fn coarse(watts: f64) -> f64 {
+    (watts / 100.0).round() * 100.0
 }
 
 /// A zone's state from its number.
@@ -286,11 +295,10 @@ mod tests {
             ("hall/state", state(4)),
         ]);
         assert_eq!(topic, "zones/hall/demand");
-        let expected =
-            r#"{"mode":"percent","request_w":26400.0,"cap_w":30100.0,"state":"heating","source":"bms","at":"#;
+        let expected = r#"{"mode":"percent","request_w":26400.0,"cap_w":30100.0,"available_w":null,"minimum_w":null,"state":"heating","source":"bms","at":"#;
         assert!(payload.starts_with(expected), "{payload}");
         let (_, payload) = demand_of(&[]);
-        assert!(payload.starts_with(r#"{"mode":null,"request_w":null,"cap_w":null,"state":null,"source":null"#));
+        assert!(payload.starts_with(r#"{"mode":null,"request_w":null,"cap_w":null,"available_w":null,"minimum_w":null,"state":null,"source":null"#));
     }
 
     #[test]

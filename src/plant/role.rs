@@ -162,6 +162,16 @@ roles! {
         Efficiency = "efficiency", Number, Plain;
         /// Heat asked now by whoever is followed; absent when nobody is.
         HeatAsked = "heat_asked", Number, Power;
+        /// Heat that did not come since the start: the heaters were short of jobs.
+        UnmetNoJobs = "unmet_no_jobs", Number, Energy;
+        /// A ceiling, or something missing, held it.
+        UnmetCeiling = "unmet_ceiling", Number, Energy;
+        /// A heater took no part.
+        UnmetLostLink = "unmet_lost_link", Number, Energy;
+        /// Stopped, or on fallback caps.
+        UnmetFailsafe = "unmet_failsafe", Number, Energy;
+        /// Less heat came of the power than believed.
+        UnmetEfficiency = "unmet_efficiency", Number, Energy;
     }
 }
 

@@ -191,6 +191,7 @@ fn decision(now: Now) -> Decision {
             heat_available: Watts::from_kw(27.0),
             heat_minimum: Watts::from_kw(4.0),
             heat_undelivered: Watts::from_kw(1.6),
+            unmet_wh: [0.0; 5],
             dump: Watts::ZERO,
             alarms,
             backup_call: true,

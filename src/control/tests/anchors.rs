@@ -1,8 +1,8 @@
 //! From request to cap, with figures.
 
 use super::bench::{Bench, all_near, near};
-use crate::control::{RearmRefusal, Settings, Shortfall};
-use crate::decision::{Alarm, Ceiling, FailSafe, Reason, RequestSource, ZoneState};
+use crate::control::{RearmRefusal, Settings};
+use crate::decision::{Alarm, Ceiling, FailSafe, Reason, RequestSource, Shortfall, ZoneState};
 use crate::plant::{DeviceId, HeaterRole, MeterRole, Source, ZoneId, ZoneRole};
 use crate::point::{Doubt, Fault, Reading, Value};
 use crate::units::Watts;
@@ -464,7 +464,10 @@ fn without_jobs_the_zone_is_limited_and_the_heat_is_counted_as_unmet() {
     bench.run(1800);
     assert_eq!(bench.zone().state, ZoneState::Limited);
     assert!(near(bench.cap(), 48.0), "a shortage of jobs raises nothing: {}", bench.cap());
-    let unmet = |why| bench.control.unmet_wh(ZoneId(0)).find(|(cause, _)| *cause == why).unwrap().1;
+    let unmet = |why| {
+        let place = Shortfall::ALL.iter().position(|one| *one == why).unwrap();
+        bench.zone().unmet_wh[place]
+    };
     // The water goes on giving for a minute and some.
     assert!((unmet(Shortfall::NoJobs) - 22.8 * 1500.0 / 3.6).abs() < 600.0, "{}", unmet(Shortfall::NoJobs));
     assert!(unmet(Shortfall::LostLink) < 1.0);

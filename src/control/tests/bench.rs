@@ -30,7 +30,7 @@ fn unit(quantity: Quantity) -> Unit {
     }
 }
 
-fn add(plant: &mut Plant, key: String, kind: Kind, quantity: Quantity, source: Source) -> PointId {
+pub fn add(plant: &mut Plant, key: String, kind: Kind, quantity: Quantity, source: Source) -> PointId {
     let id = PointId(u32::try_from(plant.points.len()).unwrap());
     plant.points.push(PointDef {
         id,
@@ -57,7 +57,7 @@ pub fn hold() -> BmsLossPolicy {
     }
 }
 
-const INPUTS: [(ZoneRole, f64); 15] = [
+pub const INPUTS: [(ZoneRole, f64); 15] = [
     (ZoneRole::HeatRequestPercent, 0.0),
     (ZoneRole::HeatRequestPower, 0.0),
     (ZoneRole::SupplyTemperatureSetpoint, 45.0),
@@ -178,6 +178,10 @@ pub struct Bench {
     pub jobs: Option<[f64; 4]>,
     /// The building's side repeats its writes every 60 s.
     pub bms: bool,
+    /// Seconds by which the clock jumps with the next tick.
+    pub jump: u64,
+    /// What the season point would say.
+    pub season: Option<u16>,
     written: Vec<(ZoneRole, f64)>,
     /// Power of the last minute and more, kW each 10 s, and the heat that the water gives of it.
     on_its_way: VecDeque<(u64, f64)>,
@@ -228,6 +232,8 @@ impl Bench {
             meter: Some(15.0 * 0.95),
             jobs: None,
             bms: true,
+            jump: 0,
+            season: None,
             written: Vec::new(),
             on_its_way: VecDeque::new(),
             heat: 15.0 * 0.95,

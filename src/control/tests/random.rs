@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::bench::{Bench, RATED_KW, at, plant};
 use crate::control::Settings;
 use crate::decision::{Alarm, RequestSource, ZoneState};
-use crate::plant::{BmsLossPolicy, HeaterRole, MeterRole, ZoneRole};
+use crate::plant::{Allocation, BmsLossPolicy, HeaterRole, MeterRole, ZoneRole};
 use crate::point::{Fault, Reading, Value};
 
 /// Arithmetic, and changes too small to be sent, kW.
@@ -43,6 +43,10 @@ enum Event {
     Force(f64),
     Release,
     Reset,
+    Meter(Option<f64>),
+    Jobs(f64),
+    Season(u16),
+    Jump(u64),
     Nothing,
 }
 
@@ -76,6 +80,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0.0..=100.0f64).prop_map(E::Force),
         2 => Just(E::Release),
         1 => Just(E::Reset),
+        2 => prop::option::of(prop_oneof![0.0..60.0f64, Just(-7.0), Just(1e6), Just(f64::NAN)]).prop_map(E::Meter),
+        1 => (0.0..=1.0f64).prop_map(E::Jobs),
+        1 => (1u16..=3).prop_map(E::Season),
+        1 => prop::sample::select(vec![0u64, 1, 300, 5_000, 1_000_000]).prop_map(E::Jump),
         30 => Just(E::Nothing),
     ]
 }
@@ -92,6 +100,8 @@ struct Books {
     line: f64,
     cap: f64,
     raised: Option<u64>,
+    /// Whether each heater was staged, and since when.
+    staged: [Option<(bool, u64)>; 4],
 }
 
 impl Books {
@@ -156,6 +166,10 @@ fn apply(bench: &mut Bench, books: &mut Books, event: &Event) {
         Event::Beat(beat) => bench.write(ZoneRole::BmsHeartbeat, f64::from(beat)),
         Event::Force(p) => bench.force(ZoneRole::HeatRequestPercent, p),
         Event::Release => bench.release(ZoneRole::HeatRequestPercent),
+        Event::Meter(kw) => bench.meter = kw,
+        Event::Jobs(share) => bench.jobs = Some(RATED_KW.map(|kw| kw * share)),
+        Event::Season(code) => bench.season = Some(code),
+        Event::Jump(seconds) => bench.jump = seconds,
         Event::Reset => bench.put(bench.point(ZoneRole::FaultReset), Reading::Good(Value::Bool(true))),
         Event::Nothing => {}
     }
@@ -178,6 +192,20 @@ fn check(bench: &Bench, books: &mut Books, dt: u64) -> Result<(), TestCaseError>
         prop_assert!(cap == 0.0, "{cap} kW while stopped");
     }
 
+    check_leases(bench)?;
+    check_times(bench, books, s)?;
+    // No building that is silent is followed.
+    let life = bench.plant.points.iter().filter_map(|def| bench.image.get(def.id)?.bms_write).map(|at| at.mono).max();
+    let silent = life.map_or(u64::MAX, |at| bench.now.mono.since(at).as_secs());
+    prop_assert!(
+        zone.source != RequestSource::Bms || silent <= 310,
+        "silent for {silent} s, and its request is followed"
+    );
+    prop_assert!(zone.eta.is_finite() && (0.70 - 1e-9..=1.02 + 1e-9).contains(&zone.eta), "{}", zone.eta);
+    for power in [zone.floor, zone.ceiling, zone.heat_available, zone.heat_undelivered, zone.dump] {
+        prop_assert!(power.get().is_finite() && power.get() >= 0.0, "{power}");
+    }
+
     // The ramp line: it runs ahead of the caps by what waits to be sent, at most.
     // A first request takes over what the heaters draw; below idle power there is nothing to ramp through.
     let reach = books.line + UP_KW_PER_S * dt.min(20) as f64;
@@ -195,7 +223,9 @@ fn check(bench: &Bench, books: &mut Books, dt: u64) -> Result<(), TestCaseError>
         books.raised = Some(s);
     }
     // What is asked is held up by idle power, unless a ceiling is lower.
-    let settled = matches!(zone.state, ZoneState::Heating | ZoneState::Limited) && !bench.control.ramping();
+    let proportional = bench.plant.zones[0].law.allocation == Allocation::Proportional;
+    let settled =
+        proportional && matches!(zone.state, ZoneState::Heating | ZoneState::Limited) && !bench.control.ramping();
     let idle: f64 = bench.plant.heaters.iter().map(|heater| heater.idle.kw()).sum();
     let all_in = !zone.reasons.iter().any(|reason| {
         matches!(reason, crate::decision::Reason::HeaterOut { .. } | crate::decision::Reason::NotRaised(_))
@@ -204,6 +234,36 @@ fn check(bench: &Bench, books: &mut Books, dt: u64) -> Result<(), TestCaseError>
         prop_assert!(cap + DEADBAND_KW + EPS >= idle.min(zone.ceiling.kw()), "{cap} kW below the floor");
     }
     books.cap = cap;
+    Ok(())
+}
+
+/// Every lease is bounded, and ends no higher than it was.
+fn check_leases(bench: &Bench) -> Result<(), TestCaseError> {
+    for command in bench.last.desired.commands.iter().flatten() {
+        prop_assert!(command.ttl.as_secs() > 0 && command.ttl.as_secs() <= 180, "{:?}", command.ttl);
+        prop_assert!(command.fallback.get() <= command.cap.get() + 1e-6, "{} above {}", command.fallback, command.cap);
+        prop_assert!(command.ramp_w_per_s.is_finite() && command.ramp_w_per_s >= 0.0);
+        prop_assert!(!command.reasons.is_empty(), "a command without a reason");
+    }
+    Ok(())
+}
+
+/// Staged heaters stay on and off for their times, unless something that waits for nothing takes them.
+fn check_times(bench: &Bench, books: &mut Books, s: u64) -> Result<(), TestCaseError> {
+    let staged = bench.control.staged();
+    for (place, now) in books.staged.iter_mut().zip(staged) {
+        match *place {
+            Some((before, since)) if before != now.0 => {
+                let least = if now.0 { 600 } else { 900 };
+                prop_assert!(!now.1 || s - since >= least, "switched after {} s", s - since);
+                *place = Some((now.0, s));
+            }
+            Some(_) => {}
+            // The first switching waits for nothing.
+            None if now.0 => *place = Some((true, s)),
+            None => {}
+        }
+    }
     Ok(())
 }
 
@@ -216,32 +276,64 @@ fn policy() -> impl Strategy<Value = BmsLossPolicy> {
     ]
 }
 
+fn any_trace() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    prop::collection::vec((prop_oneof![4 => Just(10u64), 1 => 0u64..30], event()), 1..200)
+}
+
+fn run(policy: BmsLossPolicy, off: [bool; 4], staged: bool, trace: &[(u64, Event)]) -> Result<(), TestCaseError> {
+    let mut plant = plant();
+    plant.zones[0].on_bms_loss = policy;
+    if staged {
+        plant.zones[0].law.allocation = Allocation::Staged;
+    }
+    for (heater, off) in plant.heaters.iter_mut().zip(off) {
+        heater.may_switch_off = off;
+    }
+    let mut bench = Bench::of(plant, Settings::default(), Vec::new());
+    let mut books = Books {
+        limits: [None; 3],
+        room: None,
+        supply: None,
+        inlets: [None; 4],
+        asked: false,
+        states: [1; 4],
+        line: 15.0,
+        cap: 15.0,
+        raised: None,
+        staged: [None; 4],
+    };
+    for (dt, event) in trace {
+        apply(&mut bench, &mut books, event);
+        bench.states = books.states;
+        let dt = dt + std::mem::take(&mut bench.jump);
+        bench.tick(dt);
+        if matches!(event, Event::Reset) {
+            bench.put(bench.point(ZoneRole::FaultReset), Reading::Good(Value::Bool(false)));
+        }
+        check(&bench, &mut books, dt)?;
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(96) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
     fn no_cap_outside_its_bounds(
-        policy in policy(), off in prop::array::uniform4(any::<bool>()),
-        trace in prop::collection::vec((prop_oneof![4 => Just(10u64), 1 => 0u64..30], event()), 1..200),
+        policy in policy(), off in prop::array::uniform4(any::<bool>()), staged in any::<bool>(), trace in any_trace(),
     ) {
-        let mut plant = plant();
-        plant.zones[0].on_bms_loss = policy;
-        for (heater, off) in plant.heaters.iter_mut().zip(off) {
-            heater.may_switch_off = off;
-        }
-        let mut bench = Bench::of(plant, Settings::default(), Vec::new());
-        let mut books = Books {
-            limits: [None; 3], room: None, supply: None, inlets: [None; 4], asked: false, states: [1; 4],
-            line: 15.0, cap: 15.0, raised: None,
-        };
-        for (dt, event) in &trace {
-            apply(&mut bench, &mut books, event);
-            bench.states = books.states;
-            bench.tick(*dt);
-            if matches!(event, Event::Reset) {
-                bench.put(bench.point(ZoneRole::FaultReset), Reading::Good(Value::Bool(false)));
-            }
-            check(&bench, &mut books, *dt)?;
-        }
+        run(policy, off, staged, &trace)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100_000) })]
+
+    #[test]
+    #[ignore = "ten minutes: cargo test --release --lib control::tests::random -- --ignored"]
+    fn no_cap_outside_its_bounds_in_a_hundred_thousand_traces(
+        policy in policy(), off in prop::array::uniform4(any::<bool>()), staged in any::<bool>(), trace in any_trace(),
+    ) {
+        run(policy, off, staged, &trace)?;
     }
 }
