@@ -1,12 +1,15 @@
-//! Reads a second from the Modbus server over loopback, beside a bare TCP server that answers with as many bytes.
+//! Reads a second from the Modbus server over loopback, beside libmodbus's server and a bare TCP server that answers with
+//! as many bytes.
 //!
-//! `cargo bench --bench modbus_server [-- SECONDS]`. Masters are blocking threads, one connection each, one request
-//! outstanding; both servers run on one two-worker runtime, so the ratio is what counts, not the machine.
+//! `cargo bench --bench modbus_server [-- SECONDS] [--libmodbus PROGRAM]`; PROGRAM is `libmodbus_server.c`, compiled.
+//! Masters are blocking threads, one connection each, with one request outstanding or eight. Each server has one thread, as
+//! in the gateway; all in one run and in turns,
+//! so the ratio is what counts, not the machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,24 +35,68 @@ const ROUNDS: u32 = 10;
 const REQUEST: usize = 12;
 
 fn main() {
-    let seconds = std::env::args().filter_map(|arg| arg.parse::<f64>().ok()).next().unwrap_or(5.0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let _inside = runtime.enter();
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    let (mut seconds, mut libmodbus) = (5.0, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--libmodbus" => libmodbus = args.next(),
+            number => seconds = number.parse().expect("SECONDS or --libmodbus PROGRAM"),
+        }
+    }
     let turn = seconds / f64::from(ROUNDS);
     let (modbus, _ends) = serve();
-    println!("{:>12} {:>10} {:>14} {:>14} {:>7}", "connections", "registers", "modbus reads/s", "bare tcp /s", "ratio");
-    for connections in [1, 16] {
+    let peer = libmodbus.as_deref().map(Peer::start);
+    if peer.is_none() {
+        println!(
+            "libmodbus is absent: cc -O2 -o PROGRAM benches/libmodbus_server.c -lmodbus, then --libmodbus PROGRAM"
+        );
+    }
+    println!(
+        "{:>11} {:>9} {:>9} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "connections", "pipelined", "registers", "ours/s", "libmodbus/s", "bare tcp/s", "of libmodbus", "of bare tcp"
+    );
+    for (connections, depth) in [(1, 1), (16, 1), (16, 8)] {
         for registers in [10u8, 125] {
-            let reply = 9 + 2 * usize::from(registers);
-            let other = bare(reply);
-            // In turns, so that whatever else the machine does falls on both alike.
-            let (mut served, mut raw) = (0.0, 0.0);
+            let load = Load { connections, depth, registers, reply: 9 + 2 * usize::from(registers), seconds: turn };
+            let other = bare(load.reply);
+            // In turns, so that whatever else the machine does falls on all alike.
+            let (mut served, mut beside, mut raw) = (0.0, 0.0, 0.0);
             for _ in 0..ROUNDS {
-                served += measure(modbus, connections, registers, reply, turn) / f64::from(ROUNDS);
-                raw += measure(other, connections, registers, reply, turn) / f64::from(ROUNDS);
+                served += measure(modbus, load) / f64::from(ROUNDS);
+                beside += peer.as_ref().map_or(0.0, |peer| measure(peer.at, load)) / f64::from(ROUNDS);
+                raw += measure(other, load) / f64::from(ROUNDS);
             }
-            println!("{connections:>12} {registers:>10} {served:>14.0} {raw:>14.0} {:>7.2}", served / raw);
+            let (shown, ratio) = match &peer {
+                Some(_) => (format!("{beside:.0}"), format!("{:.2}", served / beside)),
+                None => ("-".to_owned(), "-".to_owned()),
+            };
+            println!(
+                "{connections:>11} {depth:>9} {registers:>9} {served:>12.0} {shown:>12} {raw:>12.0} {ratio:>12} {:>12.2}",
+                served / raw
+            );
         }
+    }
+}
+
+/// libmodbus's server as a process of its own; it ends with this one.
+struct Peer {
+    child: std::process::Child,
+    at: SocketAddr,
+}
+
+impl Peer {
+    fn start(program: &str) -> Self {
+        let mut child = std::process::Command::new(program).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, at: ([127, 0, 0, 1], line.trim().parse().unwrap()).into() }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -104,8 +151,15 @@ fn serve() -> (SocketAddr, Vec<Box<dyn std::any::Any>>) {
     };
     let server = Server::bind(Settings::new(([127, 0, 0, 1], 0).into()), Arc::new(plant)).unwrap();
     let addr = server.local_addr().unwrap();
-    tokio::spawn(server.run(ports));
+    apart(async move { server.run(ports).await.unwrap() });
     (addr, vec![Box::new((images, desireds, batches, submissions))])
+}
+
+/// On a thread with a runtime of its own, as the gateway runs its servers.
+fn apart(server: impl Future<Output = ()> + Send + 'static) {
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(server);
+    });
 }
 
 /// A server that answers each request with `reply` bytes and looks at nothing.
@@ -113,42 +167,61 @@ fn bare(reply: usize) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
-    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    tokio::spawn(async move {
+    apart(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         while let Ok((mut stream, _)) = listener.accept().await {
             stream.set_nodelay(true).unwrap();
             tokio::spawn(async move {
-                let mut request = [0; REQUEST];
-                let reply = vec![0; reply];
-                while stream.read_exact(&mut request).await.is_ok() && stream.write_all(&reply).await.is_ok() {}
+                let (mut requests, mut part) = ([0; 64 * REQUEST], 0);
+                let replies = vec![0; 65 * reply];
+                while let Ok(count @ 1..) = stream.read(&mut requests).await {
+                    part += count;
+                    let whole = part / REQUEST;
+                    part %= REQUEST;
+                    if stream.write_all(&replies[..whole * reply]).await.is_err() {
+                        break;
+                    }
+                }
             });
         }
     });
     addr
 }
 
+/// What masters ask.
+#[derive(Clone, Copy)]
+struct Load {
+    connections: usize,
+    /// Requests under way on each connection.
+    depth: usize,
+    registers: u8,
+    /// Bytes of one reply.
+    reply: usize,
+    seconds: f64,
+}
+
 /// Requests answered a second.
-fn measure(addr: SocketAddr, connections: usize, registers: u8, reply: usize, seconds: f64) -> f64 {
+fn measure(addr: SocketAddr, load: Load) -> f64 {
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
-    let request = [0, 1, 0, 0, 0, 6, 1, 4, 0, 0, 0, registers];
+    let request = [0, 1, 0, 0, 0, 6, 1, 4, 0, 0, 0, load.registers].repeat(load.depth);
     let mut took = Duration::ZERO;
     std::thread::scope(|scope| {
-        for _ in 0..connections {
+        for _ in 0..load.connections {
             scope.spawn(|| {
                 let mut stream = TcpStream::connect(addr).unwrap();
                 stream.set_nodelay(true).unwrap();
-                let mut buffer = vec![0; reply];
+                let mut buffer = vec![0; load.reply * load.depth];
                 while !stop.load(Ordering::Relaxed) {
                     stream.write_all(&request).unwrap();
                     stream.read_exact(&mut buffer).unwrap();
-                    assert!(buffer[7] & 0x80 == 0, "an exception");
-                    count.fetch_add(1, Ordering::Relaxed);
+                    assert!(buffer.chunks(load.reply).all(|reply| reply[7] & 0x80 == 0), "an exception");
+                    count.fetch_add(load.depth as u64, Ordering::Relaxed);
                 }
             });
         }
         std::thread::sleep(Duration::from_millis(50));
         let (before, start) = (count.load(Ordering::Relaxed), Instant::now());
-        std::thread::sleep(Duration::from_secs_f64(seconds));
+        std::thread::sleep(Duration::from_secs_f64(load.seconds));
         took = start.elapsed();
         count.fetch_sub(before, Ordering::Relaxed);
         stop.store(true, Ordering::Relaxed);

@@ -149,4 +149,5 @@ pub(super) fn refresh(def: &PointDef, image: &mut Image, now: Now) {
     let at = if array.ruling().is_none() && state.sample.reading == reading { state.sample.at } else { at };
     state.sample = Sample { reading, at };
     state.last = Some(value);
+    state.held = Some(at);
 }

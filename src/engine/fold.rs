@@ -26,6 +26,7 @@ pub(super) fn fold(plant: &Plant, image: &mut Image, update: Update, now: Now) {
     state.sample = Sample { reading, at: now };
     if let Some(value) = reading.value() {
         state.last = Some(value);
+        state.held = Some(now);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::alarm::AlarmWritten;
 use super::written::FileDefaults;
-use crate::plant::{Codec, ObjectKind, Offline, RegisterType, Table as DataTable, WordOrder};
+use crate::plant::{Codec, NoteKind, ObjectKind, Offline, RegisterType, Table as DataTable, WordOrder};
 use crate::point::Kind;
 use crate::units::Unit;
 use crate::written::{At, Findings, Item, Place, Read, Table, did_you_mean};
@@ -28,6 +28,8 @@ pub struct ModbusWritten {
     pub unit: Option<At<Unit>>,
 
     pub offline: Offline,
+    /// Registers beside it that say how old and how good it is.
+    pub notes: Vec<(NoteKind, At<u16>)>,
 }
 
 /// A BACnet object.
@@ -49,8 +51,21 @@ const TABLES: [(DataTable, &str); 4] = [
     (DataTable::Holding, "holding"),
 ];
 
-const OFFLINE: &[(Offline, &str)] =
-    &[(Offline::Hold, "hold"), (Offline::Sentinel, "sentinel"), (Offline::Exception, "exception")];
+/// `nan` says for floating point what `sentinel` says for any type.
+pub const OFFLINE: &[(Offline, &str)] = &[
+    (Offline::Hold, "hold"),
+    (Offline::Sentinel, "sentinel"),
+    (Offline::Sentinel, "nan"),
+    (Offline::Exception, "exception"),
+];
+
+/// Where the age and quality of what stands in this table stand: registers that are read, or written, like it.
+pub const fn note_table(table: DataTable) -> DataTable {
+    match table {
+        DataTable::Coil | DataTable::Holding => DataTable::Holding,
+        DataTable::Discrete | DataTable::Input => DataTable::Input,
+    }
+}
 
 /// The spelling of a data table.
 pub const fn table_word(table: DataTable) -> &'static str {
@@ -94,9 +109,17 @@ impl FaceWritten {
         let mut t = item.table(f)?;
         let unit: Option<At<Unit>> = t.opt("unit", f);
         let offline = t.word("offline", OFFLINE, f);
+        let notes = [(NoteKind::Age, t.opt::<u32>("age", f)), (NoteKind::Quality, t.opt::<u32>("quality", f))];
         let modbus = ModbusWritten::read(&mut t, file, f).map(|mut modbus| {
             modbus.unit.clone_from(&unit);
-            modbus.offline = offline.map(|at| at.value).unwrap_or_default();
+            modbus.offline = offline.map(|at| at.value).or(file.offline).unwrap_or_default();
+            let beside = note_table(modbus.table);
+            for (kind, written) in notes {
+                let Some(written) = written else { continue };
+                if let Some(value) = protocol_address(beside, &written, modbus.base, f) {
+                    modbus.notes.push((kind, At { value, place: written.place }));
+                }
+            }
             modbus
         });
         let bacnet = BacnetWritten::read(&mut t, unit, f);
@@ -152,6 +175,7 @@ impl ModbusWritten {
             codec: codec?,
             unit: None,
             offline: Offline::default(),
+            notes: Vec::new(),
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use super::build::{Builder, Layout, taken};
 use super::faces::{
-    BacnetWritten, FaceWritten, LAST_INSTANCE, ModbusWritten, in_unit, objects_for, table_fits, table_word,
+    BacnetWritten, FaceWritten, LAST_INSTANCE, ModbusWritten, in_unit, note_table, objects_for, table_fits, table_word,
 };
 use super::written::{a, kind_word};
-use crate::plant::{Codec, ObjectFace, ObjectKind, PointDef, RegisterFace, RegisterType, Table};
+use crate::plant::{Codec, Note, NoteKind, ObjectFace, ObjectKind, PointDef, RegisterFace, RegisterType, Table};
 use crate::point::{Kind, PointId, Value};
 use crate::units::Unit;
 use crate::written::{At, Place};
@@ -49,6 +49,23 @@ impl Builder {
             }
         }
         self.plant.modbus.faces.push(face);
+        for (kind, at) in &written.notes {
+            self.note(*kind, at, note_table(written.table), def.id, layout);
+        }
+    }
+
+    /// A register that says how old or how good a value is, and its mirror.
+    fn note(&mut self, kind: NoteKind, at: &At<u16>, table: Table, point: PointId, layout: Layout) {
+        let mirror = layout.mirror_input_at.filter(|_| table == Table::Input).map(|by| (Table::Holding, u32::from(by)));
+        for (table, by) in [(table, 0)].into_iter().chain(mirror) {
+            let Ok(address) = u16::try_from(u32::from(at.value) + layout.shift + by) else {
+                let message = format!("{} {} of this zone is beyond 65535", table_word(table), at.value);
+                self.f.error("out-of-range", &at.place, message, "a zone's index times the stride is added");
+                return;
+            };
+            self.occupy(table, address, 1, &at.place);
+            self.plant.modbus.notes.push(Note { point, table, address, kind });
+        }
     }
 
     /// How the point's value stands at an address, in the point's unit; checked against its kind.

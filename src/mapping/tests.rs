@@ -386,6 +386,48 @@ fn the_example_site_shows_what_the_documents_say() {
 }
 
 #[test]
+fn ages_and_qualities_stand_where_the_file_says_and_overlap_nothing() {
+    let text = builtin("example-site.toml").unwrap();
+    let plant = plant("example-site.toml");
+    let pressure = plant.by_key("boiler-room/pressure").unwrap().id;
+    let note = |address, kind| Note { point: pressure, table: Table::Input, address, kind };
+    assert_eq!(plant.modbus.notes, [note(61, NoteKind::Age), note(62, NoteKind::Quality)]);
+    let of = |from: &str, to: &str| {
+        let changed = text.replace(from, to);
+        assert_ne!(changed, text);
+        compile("site.toml", &Beside(changed))
+    };
+    let taken = of("age = 61", "age = 60");
+    assert!(
+        taken.plant.is_none() && shown(&taken.findings).contains("input 60 is taken"),
+        "{}",
+        shown(&taken.findings)
+    );
+    let beyond = of("age = 61", "age = 65536");
+    assert!(shown(&beyond.findings).contains("65536 with base 0 is no address"), "{}", shown(&beyond.findings));
+    // A file's own policy, and one address that has another.
+    let file = of("address_base = 0", "offline = \"exception\"\naddress_base = 0").plant.unwrap();
+    let offline = |plant: &Plant, key: &str| {
+        let point = plant.by_key(key).unwrap().id;
+        plant.modbus.faces.iter().find(|face| face.point == point).unwrap().offline
+    };
+    assert_eq!(offline(&plant, "boiler-room/pump_running"), Offline::Hold);
+    assert_eq!(offline(&file, "boiler-room/pump_running"), Offline::Exception);
+    assert_eq!(offline(&file, "boiler-room/pressure"), Offline::Sentinel);
+    let nan = of("offline = \"sentinel\"", "offline = \"nan\"").plant.unwrap();
+    assert_eq!(offline(&nan, "boiler-room/pressure"), Offline::Sentinel);
+}
+
+/// One file, and the built-in ones beside it.
+struct Beside(String);
+
+impl Files for Beside {
+    fn read(&self, name: &str) -> Result<String, String> {
+        if name == "site.toml" { Ok(self.0.clone()) } else { BuiltinFiles.read(name) }
+    }
+}
+
+#[test]
 fn a_file_beside_the_site_comes_before_the_built_in_one() {
     struct Own;
     impl Files for Own {

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::plant::{Codec, Offline, Plant, RegisterFace, Table, Words};
-use crate::point::{Fault, Image, Kind, PointId, Priority, Value};
+use crate::plant::{Codec, NoteKind, Offline, Plant, RegisterFace, Table, Words};
+use crate::point::{Doubt, Fault, Image, Kind, PointId, PointState, Priority, Reading, Value};
 use crate::request::{Action, Write};
+use crate::time::Now;
 
 use super::pdu::Exception;
 
@@ -16,6 +17,8 @@ enum Cell {
     Nothing,
     /// Unused in a block that exists: reads 0.
     Zero,
+    /// This note beside a value.
+    Note { note: u32 },
     /// This word of this face.
     Face { face: u32, word: u8 },
 }
@@ -47,6 +50,7 @@ pub(super) struct AddressSpace {
 #[derive(Debug)]
 struct Map {
     faces: Vec<Face>,
+    notes: Vec<(PointId, NoteKind)>,
     coils: Vec<Cell>,
     discretes: Vec<Cell>,
     inputs: Vec<Cell>,
@@ -58,6 +62,7 @@ impl AddressSpace {
     pub(super) fn new(plant: &Plant) -> Self {
         let mut space = Map {
             faces: Vec::with_capacity(plant.modbus.faces.len()),
+            notes: plant.modbus.notes.iter().map(|note| (note.point, note.kind)).collect(),
             coils: Vec::new(),
             discretes: Vec::new(),
             inputs: Vec::new(),
@@ -75,6 +80,9 @@ impl AddressSpace {
                 space.put(served.table, address, Cell::Face { face: number, word });
             }
             space.faces.push(face);
+        }
+        for (number, note) in (0u32..).zip(&plant.modbus.notes) {
+            space.put(note.table, usize::from(note.address), Cell::Note { note: number });
         }
         Self { map: Arc::new(space), first: 0, count: 1 << 16 }
     }
@@ -120,6 +128,13 @@ impl AddressSpace {
                 Cell::Nothing => return Err(Exception::Address),
                 Cell::Zero => {
                     out.extend_from_slice(&[0, 0]);
+                    1
+                }
+                Cell::Note { note } => {
+                    let note = usize::try_from(note).ok().and_then(|note| self.map.notes.get(note));
+                    let (point, kind) = note.ok_or(Exception::Failure)?;
+                    let state = image.get(*point).ok_or(Exception::Failure)?;
+                    out.extend_from_slice(&noted(state, *kind, image.now).to_be_bytes());
                     1
                 }
                 Cell::Face { face, word } => {
@@ -235,6 +250,31 @@ impl Map {
     }
 }
 
+/// What a note says of a point.
+fn noted(state: &PointState, kind: NoteKind, now: Now) -> u16 {
+    match kind {
+        NoteKind::Age => state.held.map_or(u16::MAX, |at| {
+            u16::try_from(now.mono.since(at.mono).as_secs()).unwrap_or(u16::MAX).min(u16::MAX - 1)
+        }),
+        NoteKind::Quality => match state.reading() {
+            Reading::Good(_) => 0,
+            Reading::Uncertain(_, Doubt::Restored) => 1,
+            Reading::Uncertain(_, Doubt::Stale) => 2,
+            Reading::Uncertain(_, Doubt::Estimated) => 3,
+            Reading::Uncertain(_, Doubt::Flagged) => 4,
+            Reading::Bad(Fault::NeverRead) => 16,
+            Reading::Bad(Fault::NoCommunication) => 17,
+            Reading::Bad(Fault::Refused(_)) => 18,
+            Reading::Bad(Fault::Absent) => 19,
+            Reading::Bad(Fault::Missing) => 20,
+            Reading::Bad(Fault::NotFinite) => 21,
+            Reading::Bad(Fault::OutOfRange) => 22,
+            Reading::Bad(Fault::Malformed) => 23,
+            Reading::Bad(Fault::Offline) => 24,
+        },
+    }
+}
+
 impl Face {
     fn new(served: &RegisterFace, plant: &Plant) -> Option<Self> {
         let point = plant.point(served.point)?;
@@ -258,7 +298,11 @@ impl Face {
             (Some(value), _) => Ok(Some(value)),
             (None, Offline::Hold) => Ok(state.last),
             (None, Offline::Sentinel) => Ok(None),
-            (None, Offline::Exception) => Err(Exception::Target),
+            (None, Offline::Exception) => Err(match state.reading() {
+                Reading::Bad(Fault::NoCommunication | Fault::Offline) => Exception::Target,
+                Reading::Bad(Fault::NeverRead) => Exception::Path,
+                _ => Exception::Failure,
+            }),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Modbus both ways: a pure half (frames, PDUs, the served address table, the read plan) and an I/O half (server,
-//! client). Modbus TCP only; the wire is that of "MODBUS Application Protocol V1.1b3" and "MODBUS Messaging on TCP/IP
-//! Implementation Guide V1.0b".
+//! client). The wires are those of "MODBUS Application Protocol V1.1b3", "MODBUS Messaging on TCP/IP
+//! Implementation Guide V1.0b", "MODBUS over Serial Line V1.02" and "MODBUS/TCP Security".
 
 mod address;
 pub mod client;
+pub mod fuzz;
 mod identity;
 mod mbap;
 mod pdu;

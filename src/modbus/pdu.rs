@@ -13,6 +13,8 @@ pub(super) enum Exception {
     Value = 0x03,
     /// 04: it failed inside.
     Failure = 0x04,
+    /// 0x0A: what stands behind the address was never reached.
+    Path = 0x0A,
     /// 06: try again later.
     Busy = 0x06,
     /// 0x0B: what stands behind the address does not answer.

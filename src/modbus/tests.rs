@@ -1,14 +1,16 @@
 //! The served half without sockets: a PDU against an image.
 
+use std::time::Duration;
+
 use super::address::AddressSpace;
 use super::identity::Identity;
 use super::pdu::Exception;
 use super::reply::{self, Step, Then};
 use super::testing::*;
-use crate::plant::Plant;
+use crate::plant::{Note, NoteKind, Plant, Table};
 use crate::point::{Doubt, Fault, Image, PointId, Priority, Reading, Value};
 use crate::request::{Action, Refusal, Side, Write};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::units::Energy;
 
 fn image(plant: &Plant, readings: &[(PointId, Reading)]) -> Image {
@@ -155,6 +157,47 @@ fn a_bad_point_shows_by_its_policy() {
 
     let doubtful = image(&plant, &[(STRICT, Reading::Uncertain(number(1.0), Doubt::Stale))]);
     assert_eq!(answer(&doubtful, &[4, 0, 50, 0, 2]), [4, 4, 0x3F, 0x80, 0, 0]);
+}
+
+#[test]
+fn notes_say_how_old_and_how_good_a_value_is() {
+    let mut plant = plant();
+    for (address, kind) in [(54, NoteKind::Age), (55, NoteKind::Quality)] {
+        plant.modbus.notes.push(Note { point: STRICT, table: Table::Input, address, kind });
+    }
+    let space = AddressSpace::new(&plant);
+    let notes = |image: &Image| {
+        let mut out = Vec::new();
+        reply::begin(&space, &Identity::default(), image, &[4, 0, 54, 0, 2], Priority::PROGRAM, &mut out);
+        out
+    };
+    let at = |seconds| Now { mono: Mono::from_start(Duration::from_secs(seconds)), ..Now::default() };
+    let mut image = full();
+    assert_eq!(notes(&image), [4, 4, 0xFF, 0xFF, 0, 0], "good, and nobody said since when");
+    image.now = at(100);
+    image.get_mut(STRICT).unwrap().held = Some(at(40));
+    assert_eq!(notes(&image), [4, 4, 0, 60, 0, 0]);
+    image.get_mut(STRICT).unwrap().sample.reading = Reading::Bad(Fault::NoCommunication);
+    image.now = at(70_000);
+    assert_eq!(notes(&image), [4, 4, 0xFF, 0xFE, 0, 17], "a note is shown also where the value is an exception");
+    let mut out = Vec::new();
+    reply::begin(&space, &Identity::default(), &image, &[6, 0, 54, 0, 2], Priority::PROGRAM, &mut out);
+    assert_eq!(out, [0x86, 2]);
+}
+
+#[test]
+fn exceptions_tell_why_a_point_has_no_value() {
+    let plant = plant();
+    for (fault, code) in [
+        (Fault::NoCommunication, 0x0B),
+        (Fault::Offline, 0x0B),
+        (Fault::NeverRead, 0x0A),
+        (Fault::Malformed, 4),
+        (Fault::Refused(2), 4),
+    ] {
+        let image = image(&plant, &[(STRICT, Reading::Bad(fault))]);
+        assert_eq!(answer(&image, &[4, 0, 50, 0, 2]), [0x84, code], "{fault:?}");
+    }
 }
 
 #[test]

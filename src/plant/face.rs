@@ -25,7 +25,8 @@ pub enum Offline {
     Hold,
     /// The type's "not available" at once.
     Sentinel,
-    /// Exception 0x0B for the whole read.
+    /// An exception for the whole read: 0x0B while the device does not answer, 0x0A while it never did, 04 when it
+    /// answers what is no value.
     Exception,
 }
 
@@ -56,11 +57,37 @@ impl RegisterFace {
     }
 }
 
+/// What a note beside a value says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoteKind {
+    /// Seconds since the value that is shown was taken, at most 65534; 65535: there never was one.
+    Age,
+    /// 0 good; 1 to 15 doubtful: 1 restored, 2 stale, 3 estimated, 4 flagged by the device; from 16 no value: 16 never
+    /// read, 17 no communication, 18 refused, 19 absent, 20 missing, 21 not finite, 22 out of range, 23 malformed,
+    /// 24 offline.
+    Quality,
+}
+
+/// A register beside a value that says how old or how good it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Of which point.
+    pub point: PointId,
+    /// Holding or input.
+    pub table: Table,
+    /// Protocol address.
+    pub address: u16,
+    /// What it says.
+    pub kind: NoteKind,
+}
+
 /// Everything that the Modbus server shows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModbusServed {
     /// Sorted by table and address; no two overlap.
     pub faces: Vec<RegisterFace>,
+    /// Ages and qualities beside them; they overlap nothing either.
+    pub notes: Vec<Note>,
     /// Blocks (table, first, last) in which unused addresses read 0.
     pub zero_filled: Vec<(Table, u16, u16)>,
     /// Addresses between one zone's block and the next one's.

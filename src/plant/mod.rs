@@ -13,7 +13,9 @@ mod serial;
 
 pub use alarm::{AlarmFace, ClassDefaults, Condition};
 pub use codec::Words;
-pub use face::{ModbusServed, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, ShedLevel, Table};
+pub use face::{
+    ModbusServed, Note, NoteKind, ObjectFace, ObjectKind, Offline, RegisterFace, ServiceObject, ShedLevel, Table,
+};
 pub use field::{
     Codec, Device, DevicePlace, DevicePoint, DeviceWrite, Link, ModbusLine, RegisterType, WordOrder, WritePlace,
 };

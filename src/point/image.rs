@@ -12,6 +12,8 @@ pub struct PointState {
     pub sample: Sample,
     /// The last value there ever was, for views that must show one (never for control).
     pub last: Option<Value>,
+    /// When that value was taken, for views that show its age.
+    pub held: Option<Now>,
     /// Sequence number of the image in which value or quality last changed.
     pub changed: u64,
     /// Who commands it; only commandable points have one.
@@ -25,6 +27,7 @@ impl Default for PointState {
         Self {
             sample: Sample { reading: Reading::Bad(Fault::NeverRead), at: Now::default() },
             last: None,
+            held: None,
             changed: 0,
             slots: None,
             bms_write: None,

@@ -20,9 +20,9 @@ pub use reads::ReadsWritten;
 use std::time::Duration;
 
 use super::alarm::ClassWritten;
-use super::faces::base;
+use super::faces::{OFFLINE, base};
 use super::service::ServiceParts;
-use crate::plant::WordOrder;
+use crate::plant::{Offline, WordOrder};
 use crate::written::{At, Document, Findings, Table};
 
 /// Whose file it is: which keys its points may have.
@@ -43,6 +43,8 @@ pub struct FileDefaults {
     pub base: Option<u32>,
     /// Order of multi-register values.
     pub order: Option<WordOrder>,
+    /// What the BMS is shown while a point is bad.
+    pub offline: Option<Offline>,
 }
 
 /// A site's mapping.
@@ -158,6 +160,7 @@ impl FileDefaults {
     fn read(top: &mut Table<'_>, f: &mut Findings) -> Self {
         Self {
             base: top.item("address_base").and_then(|item| base(&item, f)),
+            offline: top.word("offline", OFFLINE, f).map(|at| at.value),
             order: top.word("word_order", WordOrder::TABLE, f).map(|at| at.value),
         }
     }
