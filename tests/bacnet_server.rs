@@ -94,7 +94,7 @@ async fn the_device_answers_who_is_reads_and_writes() {
     assert_eq!(peer.percent().await, 52.5);
     // value-out-of-range; unrecognized service; nothing changed
     assert_eq!(peer.exchange(&write(2, 101.0)).await, [0x50, 2, 15, 0x91, 2, 0x91, 37]);
-    assert_eq!(peer.exchange(&[0x02, 0x75, 3, 20]).await, [0x60, 3, 9]);
+    assert_eq!(peer.exchange(&[0x02, 0x75, 3, 19]).await, [0x60, 3, 9]);
     assert_eq!(peer.percent().await, 52.5);
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();

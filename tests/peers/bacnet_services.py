@@ -8,6 +8,7 @@ import asyncio
 import datetime
 import json
 import socket
+import struct
 import time
 
 from bacpypes3.apdu import (
@@ -111,6 +112,8 @@ class Peer:
             return await asyncio.wait_for(call, BOUND)
         except ErrorRejectAbortNack as refusal:
             return str(refusal)
+        except TimeoutError:
+            raise Failed(f"no answer within {BOUND:g} s") from None
 
     async def read(self, what: str, prop: str, index: int | None = None):
         answer = await self._bounded(self.app.read_property(self.at, ObjectIdentifier(what), prop, index))
@@ -351,7 +354,7 @@ async def changes(run: Run, peer: Peer) -> None:
         run.equal(f"SubscribeCOV of {what}", await peer.subscribe(1, what, False, 60), expected)
 
 
-async def properties(run: Run, peer: Peer) -> None:
+async def properties(run: Run, peer: Peer, octets: Octets) -> None:
     app = peer.app
     app.told.clear()
     for process, prop, confirmed, step, index in (
@@ -372,16 +375,24 @@ async def properties(run: Run, peer: Peer) -> None:
     run.equal("slot 9 is told", float((await app.next(32, "slot 9"))["values"]["priority-array"].cast_out(Real)), 27.0)
     for priority in (9, 10):
         await peer.write("analog-value,1", Null(()), priority)
-    for what, prop, step, index, expected in (
-        ("analog-value,999", "present-value", None, None, "object: unknown-object"),
-        ("analog-value,1", "log-buffer", None, None, "property: unknown-property"),
-        ("analog-value,1", "description", None, None, "property: not-cov-property"),
-        ("analog-value,1", "present-value", None, 1, "property: property-is-not-an-array"),
-        ("analog-value,1", "priority-array", None, 17, "property: invalid-array-index"),
-        ("analog-value,1", "present-value", float("nan"), None, "services: parameter-out-of-range"),
-        ("analog-value,1", "present-value", -1.0, None, "services: parameter-out-of-range"),
+    # bacpypes3 cannot read an error of this service: in octets.
+    nan, below = struct.pack(">f", float("nan")), struct.pack(">f", -1.0)
+    for invoke, (what, instance, prop, index, step, expected) in enumerate(
+        (
+            ("an unknown object", 999, 85, b"", b"", (1, 31)),
+            ("an unknown property", 1, 131, b"", b"", (2, 32)),
+            ("Description", 1, 28, b"", b"", (2, 44)),
+            ("an element of no array", 1, 85, b"\x19\x01", b"", (2, 50)),
+            ("slot 17", 1, 87, b"\x19\x11", b"", (2, 42)),
+            ("an increment that is no number", 1, 85, b"", b"\x5c" + nan, (5, 80)),
+            ("an increment below 0", 1, 85, b"", b"\x5c" + below, (5, 80)),
+        ),
+        100,
     ):
-        run.equal(f"SubscribeCOVProperty of {what} {prop}", await peer.watch(40, what, prop, False, step, index), expected)
+        head = bytes([0x00, 0x05, invoke, 28, 0x09, 40, 0x1C, 0x00, 0x80]) + instance.to_bytes(2, "big")
+        apdu = head + bytes([0x29, 0, 0x39, 60, 0x4E, 0x09, prop]) + index + b"\x4f" + step
+        error = bytes([0x50, invoke, 28, 0x91, expected[0], 0x91, expected[1]])
+        run.equal(f"SubscribeCOVProperty of {what}", octets.ask(apdu), error)
 
 
 async def management(run: Run, peer: Peer, octets: Octets) -> None:
@@ -401,7 +412,7 @@ async def management(run: Run, peer: Peer, octets: Octets) -> None:
     run.equal("  a read is answered", answer and answer[:3], bytes([0x30, 41, 12]))
     told = await peer.app.next(30, "what was missed")
     run.equal("  and a subscriber hears what it missed", float(told["values"]["present-value"].cast_out(Real)), 60.0)
-    for state in ("startbackup", "endbackup", "startrestore", "endrestore", "abortrestore"):
+    for state in ("startBackup", "endBackup", "startRestore", "endRestore", "abortRestore"):
         answer = await peer.restart(state, PASSWORD)
         run.equal(state, answer, "services: optional-functionality-not-supported")
 
@@ -490,7 +501,7 @@ def main(run: Run) -> None:
         await errors(run, peer, octets)
         await priorities(run, peer)
         await changes(run, peer)
-        await properties(run, peer)
+        await properties(run, peer, octets)
         await management(run, peer, octets)
         revision = await peer.read("device,47001", "database-revision")
         run.equal("a cold start is acknowledged", await peer.restart("coldstart", PASSWORD), None)
