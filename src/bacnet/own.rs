@@ -2,6 +2,7 @@
 //! COV_Increment, the clock and Database_Revision survive a restart.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use bacnet_types::primitives::ObjectIdentifier;
 
@@ -22,6 +23,8 @@ const CLOCK: &str = "own/clock";
 const DATABASE: &str = "own/database";
 /// A step of the clock that is worth a write to the disk, ms.
 const WORTH_KEEPING: u64 = 1_000;
+/// Between two writes to the disk: a client that writes all the time must not wear it out.
+const KEEP_REST: Duration = Duration::from_secs(2);
 /// Octets of one increment that is kept: identifier and Double.
 const KEPT: usize = 12;
 
@@ -64,6 +67,8 @@ pub(super) struct Own {
     database: Option<(u64, u32)>,
     /// What of this was changed and is not kept yet.
     unkept: BTreeMap<&'static str, Vec<u8>>,
+    /// Nothing of it is kept before.
+    rest_until: Mono,
     pub(super) trends: Trends,
     pub(super) sheds: Sheds,
 }
@@ -121,8 +126,11 @@ impl Own {
     /// What is to be kept now; everything when the process ends.
     pub(super) fn keep(&mut self, last: bool, now: Mono) -> Vec<Keepsake> {
         let mut keepsakes = self.trends.keep(last, now);
-        let unkept = std::mem::take(&mut self.unkept).into_iter();
-        keepsakes.extend(unkept.map(|(key, value)| Keepsake { key: key.to_owned(), value: Some(value) }));
+        if !self.unkept.is_empty() && (last || self.rest_until <= now) {
+            self.rest_until = now.after(KEEP_REST);
+            let unkept = std::mem::take(&mut self.unkept).into_iter();
+            keepsakes.extend(unkept.map(|(key, value)| Keepsake { key: key.to_owned(), value: Some(value) }));
+        }
         keepsakes.extend(self.sheds.keep());
         keepsakes
     }

@@ -165,6 +165,11 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        self.hear(peer, group, apdu, image, now, effects);
+        self.hush(effects);
+    }
+
+    fn hear(&mut self, peer: Peer, group: bool, apdu: &[u8], image: &Image, now: Now, effects: &mut Vec<Effect>) {
         let Some(&first) = apdu.first() else {
             return effects.push(Effect::Rejected("apdu"));
         };
@@ -254,7 +259,7 @@ impl Stack {
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         self.serve_own(image, now, effects);
         if !self.may_initiate() {
-            return;
+            return self.hush(effects);
         }
         let due = cov::due(&self.view(image, now));
         for notification in self.subscriptions.tell(due, now.mono) {
