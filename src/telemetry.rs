@@ -22,7 +22,8 @@ struct CauseLabels {
     cause: &'static str,
 }
 
-/// The gateway's counters and gauges. A link's name is a device's, or `modbus-server`, `bacnet-server`, `mqtt`.
+/// The gateway's counters and gauges. A link's name is a device's, or `modbus-server`, `bacnet-server`,
+/// `bacnet-foreign` (registration as a foreign device), `mqtt`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,

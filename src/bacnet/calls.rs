@@ -103,7 +103,7 @@ impl Calls {
                 effects.push(Effect::Ended(waiting.call.number, Outcome::Silent));
                 return false;
             }
-            effects.extend(who_is(waiting.device).map(Effect::Broadcast));
+            effects.extend(who_is(waiting.device).map(Effect::everywhere));
             true
         });
     }

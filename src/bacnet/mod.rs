@@ -3,20 +3,27 @@
 //! Pure half: [`objects`] are a function of plant and image; [`stack`] takes one APDU and gives the replies, holds what
 //! has a memory (subscriptions, segments under way, writes in flight, our own requests) and says when it wants to be
 //! woken. Nothing there waits, and time is an argument.
+//! [`bip`] is one B/IP port in its role (device, foreign device or broadcast manager, [`bbmd`]), [`network`] the network
+//! layer above it.
 //! I/O half: [`node`] owns the sockets, hands writes to the engine and images to the stack; [`client`] is the door to
 //! our own requests, which leave from the same port.
 //!
 //! Words of the wire are ASHRAE 135's; clauses are cited from the 2016 edition.
 
 mod answer;
+mod bbmd;
+mod bip;
 mod calls;
 mod civil;
 mod client;
 mod clock;
 mod cov;
 mod discovery;
+#[doc(hidden)]
+pub mod fuzz;
 mod link;
 mod manage;
+mod network;
 mod node;
 mod objects;
 mod own;
@@ -42,4 +49,4 @@ mod tests;
 pub use client::{CallError, Client, Datum, ObjectRef, Target};
 pub use node::Node;
 pub use pics::{Pics, PicsObject, PicsService, PicsTerm};
-pub use settings::{Password, Settings};
+pub use settings::{Interface, Password, Role, Settings};

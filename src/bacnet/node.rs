@@ -4,19 +4,22 @@
 use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::bbmd::Manager;
+use super::bip::{Port, Registration, Taken};
 use super::calls::Call;
 use super::client::{Asked, Client};
-use super::link::{self, Arrival, Frame, MAX_FRAME, Wire};
+use super::link::{self, MAX_FRAME, Outbox, Peer};
+use super::network::{self, Incoming};
 use super::requester::Outcome;
-use super::settings::Settings;
-use super::socket::Sockets;
+use super::settings::{Role, Settings};
+use super::socket::{Datagram, Sockets};
 use super::stack::{Effect, Stack};
 use super::writes::Ticket;
 use crate::durable::Keepsake;
@@ -28,8 +31,12 @@ use crate::time::{Mono, Now, TimeSource};
 
 /// Its name in metrics.
 const LINK: &str = "bacnet-server";
+/// The same of the registration as a foreign device.
+const FOREIGN: &str = "bacnet-foreign";
 /// Its name among keepsakes.
 const KEEPSAKES: &str = "bacnet";
+/// The broadcast distribution table among them, where it was written from the network.
+const TABLE: &str = "link/bdt";
 /// Datagrams that are taken before anything else gets a turn.
 const BATCH: usize = 64;
 /// How long to rest after the socket failed, so that a broken network is no busy loop.
@@ -39,8 +46,7 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Node {
     sockets: Sockets,
-    wire: Wire,
-    own: SocketAddrV4,
+    lines: Vec<Port>,
     stack: Stack,
     client: Client,
     calls: mpsc::Receiver<Asked>,
@@ -49,28 +55,36 @@ pub struct Node {
 impl Node {
     /// Bind the sockets. Must be called inside a tokio runtime.
     ///
-    /// Errors: the address is not IPv4, the instance is above 4194302, or what the system says of the bind.
+    /// Errors: an address is not IPv4, the instance is above 4194302, a role that the address cannot have, or what the
+    /// system says of the bind.
     pub fn bind(mut settings: Settings, plant: Arc<Plant>) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what);
-        let SocketAddr::V4(listen) = settings.listen else { return Err(invalid("BACnet/IP needs an IPv4 address")) };
-        let broadcast = settings.broadcast_ip().ok_or_else(|| invalid("the broadcast address must be IPv4"))?;
+        let interfaces = settings.interfaces().ok_or_else(|| invalid("BACnet/IP needs IPv4 addresses"))?;
         if settings.instance > 4_194_302 {
             return Err(invalid("a device instance is at most 4194302"));
         }
-        if broadcast.is_broadcast() && !listen.ip().is_unspecified() {
-            tracing::warn!(%listen, "BACnet hears 255.255.255.255 only: configure the broadcast address of the subnet");
+        let sockets = Sockets::bind(interfaces)?;
+        let mut lines = Vec::new();
+        for interface in sockets.interfaces() {
+            let own = interface.listen.ip();
+            if interface.broadcast.is_broadcast() && !own.is_unspecified() && !own.is_loopback() {
+                tracing::warn!(listen = %interface.listen, "BACnet does not hear the broadcasts of its subnet: it is not known");
+            }
+            let role = if lines.is_empty() { &settings.role } else { &Role::Device };
+            let line = Port::new(*interface, role, Mono::START);
+            lines.push(line.ok_or_else(|| invalid("no BACnet/IP address, or not one for its role"))?);
         }
-        let (sockets, own) = Sockets::bind(listen, broadcast)?;
-        settings.listen = SocketAddr::V4(own);
-        let wire = Wire::new(own, SocketAddrV4::new(broadcast, own.port()))
-            .ok_or_else(|| invalid("not a BACnet/IP address"))?;
+        if let Some(first) = lines.first() {
+            settings.listen = SocketAddr::V4(first.interface().listen);
+        }
         let (client, calls) = Client::channel();
-        Ok(Self { sockets, wire, own, stack: Stack::new(plant, settings), client, calls })
+        Ok(Self { sockets, lines, stack: Stack::new(plant, settings), client, calls })
     }
 
-    /// Where it is bound.
-    pub const fn local_addr(&self) -> SocketAddr {
-        SocketAddr::V4(self.own)
+    /// Where it is bound: its first port.
+    pub fn local_addr(&self) -> SocketAddr {
+        let first = self.lines.first().map(|line| line.interface().listen);
+        first.map_or_else(|| SocketAddr::from(([0; 4], 0)), SocketAddr::V4)
     }
 
     /// A door to requests of our own, which work while the node runs.
@@ -80,18 +94,31 @@ impl Node {
 
     /// Announce the device and serve until `ports.stop`.
     pub async fn run(self, ports: Ports) {
-        let Self { sockets, wire, mut stack, calls, .. } = self;
+        let Self { sockets, mut lines, mut stack, calls, .. } = self;
         let keepsakes = ports.keepsakes.under(KEEPSAKES);
-        keepsakes.restored().for_each(|(key, value)| stack.restore(key, value));
+        for (key, value) in keepsakes.restored() {
+            match lines.first_mut().and_then(Port::manager) {
+                Some(manager) if key == TABLE => {
+                    if !manager.restore(value) {
+                        tracing::warn!(
+                            "the BACnet broadcast table that was written is given up for the configured one"
+                        );
+                    }
+                }
+                _ if key == TABLE => {}
+                _ => stack.restore(key, value),
+            }
+        }
         let image = ports.image.borrow().clone();
         stack.revive(&image);
         ports.metrics.up(LINK, true);
         let running = Running {
             sockets,
-            wire,
+            lines,
             stack,
             image,
             effects: Vec::new(),
+            outbox: Outbox::new(),
             frame: Vec::with_capacity(MAX_FRAME),
             writes: JoinSet::new(),
             replies: HashMap::new(),
@@ -107,10 +134,12 @@ impl Node {
 /// A node at work.
 struct Running {
     sockets: Sockets,
-    wire: Wire,
+    lines: Vec<Port>,
     stack: Stack,
     image: Arc<Image>,
     effects: Vec<Effect>,
+    /// What a line wants to be sent; empty between two of them.
+    outbox: Outbox,
     frame: Vec<u8>,
     /// Requests to the engine that wait for their verdicts; the stack bounds their number.
     writes: JoinSet<(Ticket, Verdict)>,
@@ -126,19 +155,23 @@ impl Running {
     async fn run(mut self, mut ports: Ports, mut calls: mpsc::Receiver<Asked>) {
         // It fails only when the runtime is going down.
         let _ = self.sockets.writable().await;
-        self.effects.extend(self.stack.hello());
+        self.start(&ports).await;
+        let hello = self.stack.hello();
+        // A foreign device is not heard before it is registered; it says it then.
+        self.effects.extend(hello.filter(|_| self.lines.iter().any(Port::reaches)));
         let mut buffer = vec![0; MAX_FRAME];
         loop {
             self.refresh(&mut ports);
             self.carry_out(&ports).await;
-            let alarm = alarm(self.stack.wake(), &*ports.time);
+            let lines = self.lines.iter().filter_map(Port::wake);
+            let alarm = alarm(lines.chain(self.stack.wake()).min(), &*ports.time);
             tokio::select! {
                 () = ports.stop.cancelled() => {
                     self.stack.farewell(now(&*ports.time), &mut self.effects);
                     return self.carry_out(&ports).await;
                 }
                 received = self.sockets.receive(&mut buffer) => match received {
-                    Ok((length, from, arrival)) => self.on_datagrams(length, from, arrival, &mut buffer, &ports).await,
+                    Ok(datagram) => self.on_datagrams(datagram, &mut buffer, &ports).await,
                     Err(error) => {
                         tracing::warn!(%error, "BACnet socket");
                         ports.metrics.failure(LINK, "receive");
@@ -150,7 +183,7 @@ impl Running {
                     self.stack.on_verdict(ticket, &verdict, now(&*ports.time), &mut self.effects);
                 }
                 Some(asked) = calls.recv() => self.on_asked(asked, now(&*ports.time)),
-                () = alarm => self.stack.on_time(&self.image, now(&*ports.time), &mut self.effects),
+                () = alarm => self.on_alarm(&ports).await,
             }
         }
     }
@@ -166,35 +199,117 @@ impl Running {
     }
 
     /// One datagram, and those that stand behind it.
-    async fn on_datagrams(
-        &mut self,
-        length: usize,
-        from: SocketAddr,
-        arrival: Arrival,
-        buffer: &mut [u8],
-        ports: &Ports,
-    ) {
-        let mut next = Some((length, from, arrival));
+    async fn on_datagrams(&mut self, first: Datagram, buffer: &mut [u8], ports: &Ports) {
+        let mut next = Some(first);
         let mut left = BATCH;
         let at = now(&*ports.time);
-        while let Some((length, from, arrival)) = next {
-            if let (SocketAddr::V4(from), Some(datagram)) = (from, buffer.get(..length)) {
-                self.on_datagram(datagram, from, arrival, at, ports).await;
+        while let Some(datagram) = next {
+            if let Some(payload) = buffer.get(..datagram.length) {
+                self.on_datagram(&datagram, payload, at, ports).await;
             }
             left -= 1;
             next = if left > 0 { self.sockets.try_receive(buffer) } else { None };
         }
     }
 
-    async fn on_datagram(&mut self, datagram: &[u8], from: SocketAddrV4, arrival: Arrival, at: Now, ports: &Ports) {
-        match self.wire.receive(datagram, from, arrival) {
-            Frame::Apdu { peer, group, apdu } => {
-                self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
-                self.carry_out(ports).await;
+    async fn on_datagram(&mut self, datagram: &Datagram, payload: &[u8], at: Now, ports: &Ports) {
+        let Some(line) = self.lines.get_mut(datagram.port) else { return };
+        let taken = line.receive(payload, datagram.from, datagram.arrival, at.mono, &mut self.outbox);
+        let done = matches!(taken, Taken::Done);
+        match taken {
+            Taken::Npdu { npdu, source, group } => match network::incoming(npdu, source, group) {
+                Incoming::Apdu { peer, group, apdu } => {
+                    self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
+                    self.carry_out(ports).await;
+                }
+                Incoming::Message { kind, data } => {
+                    self.stack.on_message(SocketAddr::V4(source), kind, data, &mut self.effects);
+                    self.carry_out(ports).await;
+                }
+                Incoming::Ignored => {}
+                Incoming::Rejected(cause) => ports.metrics.rejected(LINK, cause),
+            },
+            Taken::Done => {}
+            Taken::Rejected(cause) => ports.metrics.rejected(LINK, cause),
+        }
+        self.flush(datagram.port, ports).await;
+        if done {
+            self.on_line(datagram.port, at, ports);
+        }
+    }
+
+    /// Something moved in a port: what it shows, whether it is registered.
+    fn on_line(&mut self, port: usize, at: Now, ports: &Ports) {
+        let Some(line) = self.lines.get_mut(port) else { return };
+        let listen = line.interface().listen;
+        if let Some(written) = line.manager().and_then(Manager::take_written) {
+            // What has no room is counted there.
+            self.keepsakes.keep(TABLE, written);
+        }
+        match line.news(at.mono) {
+            Some(Registration::Registered) => {
+                tracing::info!(%listen, "registered as a foreign device");
+                ports.metrics.up(FOREIGN, true);
+                ports.metrics.reconnect(FOREIGN);
+                // The network has not heard of us yet, or the manager has forgotten us meanwhile.
+                self.effects.extend(self.stack.hello());
             }
-            Frame::Refuse(to, frame) => self.send(SocketAddr::V4(to), &frame, ports).await,
-            Frame::Ignored => {}
-            Frame::Rejected(cause) => ports.metrics.rejected(LINK, cause),
+            Some(Registration::Refused) => {
+                tracing::warn!(%listen, "the broadcast manager refuses us as a foreign device");
+                ports.metrics.up(FOREIGN, false);
+                ports.metrics.failure(FOREIGN, "refused");
+            }
+            Some(Registration::Silent) => {
+                tracing::warn!(%listen, "the broadcast manager does not answer");
+                ports.metrics.up(FOREIGN, false);
+                ports.metrics.failure(FOREIGN, "silent");
+            }
+            Some(Registration::Asked) | None => {}
+        }
+        self.stack.on_lines(self.lines.iter().map(|line| line.state(at.mono)).collect());
+    }
+
+    /// Registrations go out.
+    async fn start(&mut self, ports: &Ports) {
+        let at = now(&*ports.time);
+        for port in 0..self.lines.len() {
+            let Some(line) = self.lines.get_mut(port) else { continue };
+            line.on_time(at.mono, &mut self.outbox);
+            self.flush(port, ports).await;
+        }
+        self.stack.on_lines(self.lines.iter().map(|line| line.state(at.mono)).collect());
+    }
+
+    async fn on_alarm(&mut self, ports: &Ports) {
+        let at = now(&*ports.time);
+        for port in 0..self.lines.len() {
+            let Some(line) = self.lines.get_mut(port) else { continue };
+            if line.wake().is_some_and(|wake| wake <= at.mono) {
+                line.on_time(at.mono, &mut self.outbox);
+                self.flush(port, ports).await;
+                self.on_line(port, at, ports);
+            }
+        }
+        self.stack.on_time(&self.image, at, &mut self.effects);
+    }
+
+    /// Send what a port has put out.
+    async fn flush(&mut self, port: usize, ports: &Ports) {
+        for (to, frame) in self.outbox.drain(..) {
+            if let Err(error) = self.sockets.send_from(port, to, &frame).await {
+                tracing::debug!(%error, %to, "BACnet frame not sent");
+                ports.metrics.failure(LINK, "send");
+            }
+        }
+    }
+
+    /// Send an NPDU to everybody.
+    async fn broadcast(&mut self, npdu: &[u8], ports: &Ports) {
+        let at = now(&*ports.time).mono;
+        for port in 0..self.lines.len() {
+            let Some(line) = self.lines.get_mut(port) else { continue };
+            line.broadcast(npdu, at, &mut self.outbox);
+            self.flush(port, ports).await;
         }
     }
 
@@ -215,15 +330,31 @@ impl Running {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { peer, expecting_reply, apdu } => {
-                    link::unicast(&peer, expecting_reply, &apdu, &mut frame);
-                    self.send(peer.link, &frame, ports).await;
+                    match &peer.route {
+                        Some(route) if peer.link == Peer::ANY_ROUTER => {
+                            link::beyond(route.network, Some(&route.mac), expecting_reply, &apdu, &mut frame);
+                            self.broadcast(&frame, ports).await;
+                        }
+                        _ => {
+                            link::unicast(&peer, expecting_reply, &apdu, &mut frame);
+                            self.send(peer.link, &frame, ports).await;
+                        }
+                    }
                     if !expecting_reply {
                         ports.metrics.transaction(LINK);
                     }
                 }
                 Effect::Broadcast(apdu) => {
-                    link::broadcast(&apdu, &mut frame);
-                    self.send(SocketAddr::V4(self.wire.broadcast()), &frame, ports).await;
+                    link::local(&apdu, &mut frame);
+                    self.broadcast(&frame, ports).await;
+                }
+                Effect::BroadcastOn(network, apdu) => {
+                    link::beyond(network, None, false, &apdu, &mut frame);
+                    self.broadcast(&frame, ports).await;
+                }
+                Effect::Network(message) => {
+                    link::local_message(message.kind, &message.data, &mut frame);
+                    self.broadcast(&frame, ports).await;
                 }
                 Effect::Submit(ticket, peer, writes) => {
                     let origin = Origin { side: Side::Bacnet, peer };

@@ -261,7 +261,7 @@ fn a_warm_start_begins_the_bacnet_side_anew_and_a_cold_one_is_for_the_shell() {
     };
     let warm = reinitialize(2, ReinitializedState::WARMSTART, Some("filister"));
     let said = effects(&mut dialogue, &warm);
-    let is_i_am = |effect: &Effect| matches!(effect, Effect::Broadcast(apdu) if apdu[..2] == [0x10, 0]);
+    let is_i_am = |effect: &Effect| matches!(effect, Effect::BroadcastOn(65_535, apdu) if apdu[..2] == [0x10, 0]);
     assert!(said.iter().any(is_i_am), "{said:?}");
     assert!(!said.iter().any(|effect| matches!(effect, Effect::Restart)));
     assert!(dialogue.read(testing::DELIVERED, Reading::number(9e3)).is_empty());

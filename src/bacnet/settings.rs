@@ -21,6 +21,49 @@ pub(super) const WINDOW: u8 = 16;
 /// Port (17), Current_Command_Priority of what is commandable.
 pub(super) const PROTOCOL_REVISION: u32 = 19;
 
+/// One B/IP port: an address of ours and the subnet that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    /// Address and UDP port; `0.0.0.0` is every interface.
+    pub listen: SocketAddrV4,
+    /// Where broadcasts go, at the port of `listen`.
+    pub broadcast: Ipv4Addr,
+    /// The subnet's mask; 255.255.255.255 where it is not known.
+    pub mask: Ipv4Addr,
+}
+
+impl Interface {
+    /// Whether an address is in this subnet, as far as that is known.
+    pub(super) const fn has(&self, ip: Ipv4Addr) -> bool {
+        !self.mask.is_broadcast() && (ip.to_bits() ^ self.listen.ip().to_bits()) & self.mask.to_bits() == 0
+    }
+}
+
+/// What a B/IP port is in its network (Annex J.4, J.5).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Role {
+    /// A device in its subnet.
+    #[default]
+    Device,
+    /// A foreign device: it registers with a broadcast manager elsewhere.
+    Foreign {
+        /// The manager.
+        bbmd: SocketAddrV4,
+        /// Time-to-live of a registration, s, 2 to 65535; it is renewed at half of it.
+        ttl_s: u16,
+    },
+    /// The broadcast manager (BBMD) of its subnet.
+    Manager {
+        /// The other managers, with their broadcast distribution masks: 255.255.255.255 sends to the manager itself
+        /// (two hops), a subnet mask to its subnet's broadcast address (one hop).
+        peers: Vec<(SocketAddrV4, Ipv4Addr)>,
+        /// Foreign devices may register.
+        accept_foreign: bool,
+        /// Write-Broadcast-Distribution-Table is obeyed.
+        writable: bool,
+    },
+}
+
 /// The BACnet device that the gateway is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -31,6 +74,12 @@ pub struct Settings {
     pub broadcast: Option<IpAddr>,
     /// IP_Subnet_Mask of the Network Port object. `None`: guessed from the octets of `broadcast` that are 255.
     pub subnet_mask: Option<Ipv4Addr>,
+    /// More B/IP ports of the same network.
+    pub more: Vec<Interface>,
+    /// What the first port is.
+    pub role: Role,
+    /// The number of the network, 1 to 65534, where it is known.
+    pub network: Option<u16>,
     /// Instance of the Device object, 0 to 4194302.
     pub instance: u32,
     /// Vendor_Identifier, assigned by ASHRAE.
@@ -57,6 +106,9 @@ impl Default for Settings {
             listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 47808)),
             broadcast: None,
             subnet_mask: None,
+            more: Vec::new(),
+            role: Role::Device,
+            network: None,
             instance: 47001,
             // 0 is ASHRAE's own; whoever sells the gateway configures the one assigned to them.
             vendor_id: 0,
@@ -80,6 +132,13 @@ impl Settings {
             (None, IpAddr::V4(_)) => Some(Ipv4Addr::BROADCAST),
             (Some(IpAddr::V6(_)), _) | (None, IpAddr::V6(_)) => None,
         }
+    }
+
+    /// Every B/IP port, the first one first; `None` when that one is not IPv4.
+    pub(super) fn interfaces(&self) -> Option<Vec<Interface>> {
+        let SocketAddr::V4(listen) = self.listen else { return None };
+        let first = Interface { listen, broadcast: self.broadcast_ip()?, mask: self.mask() };
+        Some([first].into_iter().chain(self.more.iter().copied()).collect())
     }
 
     /// IP_Subnet_Mask.

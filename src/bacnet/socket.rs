@@ -1,5 +1,6 @@
-//! The UDP sockets: one on our address, from which everything leaves, and listeners for what is broadcast.
+//! The UDP sockets: of each port one on its address, from which everything leaves, and listeners for what is broadcast.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -10,88 +11,177 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
 use super::link::Arrival;
+use super::settings::Interface;
 
 /// What the kernel may keep for us, octets: a burst of Who-Is answers or reads must not be lost while we are busy.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// Most senders of whom we remember at which of several ports they came in.
+const SENDERS: usize = 4096;
+
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hears {
+    /// What is sent to a port's address: everything, where that is 0.0.0.0.
+    Address(usize),
+    /// What is sent to the broadcast address of a port's subnet.
+    Broadcast(usize),
+    /// What is sent to 255.255.255.255, in the subnet of any of our ports.
+    Limited,
+}
+
+/// A datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Datagram {
+    pub(super) length: usize,
+    pub(super) from: SocketAddrV4,
+    /// The port that it came to.
+    pub(super) port: usize,
+    pub(super) arrival: Arrival,
+}
 
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    /// The first is the one on our address.
-    all: Vec<UdpSocket>,
+    /// The first ones are those on the ports' addresses, in the ports' order.
+    all: Vec<(UdpSocket, Hears)>,
+    interfaces: Vec<Interface>,
     /// Where the next look begins, so that no socket starves another.
     turn: usize,
+    /// The socket that was read last.
+    last: usize,
+    /// With several ports: where somebody came in, so that answers leave there.
+    senders: HashMap<SocketAddrV4, usize>,
 }
 
 impl Sockets {
-    /// Bind to an address; returns where it is bound. A socket on one address does not hear the subnet's broadcasts, so
-    /// it gets listeners on `broadcast` and on 255.255.255.255; one on 0.0.0.0 hears everything.
-    pub(super) fn bind(listen: SocketAddrV4, broadcast: Ipv4Addr) -> io::Result<(Self, SocketAddrV4)> {
+    /// Bind to the address of each port, which is changed into the one that it is then bound to. A socket on one
+    /// address does not hear the subnet's broadcasts, so it gets listeners on the broadcast address and on
+    /// 255.255.255.255; one on 0.0.0.0 hears everything.
+    pub(super) fn bind(mut interfaces: Vec<Interface>) -> io::Result<Self> {
         // Broadcast ports are shared with other BACnet programs of the host: some set the one option, some the other.
         // Our own address is not: a second gateway there would silently take half of our requests.
-        let everywhere = listen.ip().is_unspecified();
-        let first = open(listen, everywhere)?;
-        let SocketAddr::V4(own) = first.local_addr()? else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let mut all = vec![first];
-        if !everywhere {
-            let port = own.port();
-            all.push(open(SocketAddrV4::new(broadcast, port), true)?);
-            if !listen.ip().is_loopback() && broadcast != Ipv4Addr::BROADCAST {
-                all.push(open(SocketAddrV4::new(Ipv4Addr::BROADCAST, port), true)?);
+        let mut all = Vec::new();
+        for (place, interface) in interfaces.iter_mut().enumerate() {
+            let socket = open(interface.listen, interface.listen.ip().is_unspecified())?;
+            let SocketAddr::V4(own) = socket.local_addr()? else { return Err(io::ErrorKind::InvalidInput.into()) };
+            interface.listen = own;
+            all.push((socket, Hears::Address(place)));
+        }
+        let mut limited = Vec::new();
+        for (place, interface) in interfaces.iter().enumerate() {
+            let (ip, port) = (interface.listen.ip(), interface.listen.port());
+            if ip.is_unspecified() {
+                continue;
+            }
+            if !interface.broadcast.is_broadcast() {
+                let address = SocketAddrV4::new(interface.broadcast, port);
+                all.push((open(address, true)?, Hears::Broadcast(place)));
+            }
+            if !ip.is_loopback() && !limited.contains(&port) {
+                limited.push(port);
+                all.push((open(SocketAddrV4::new(Ipv4Addr::BROADCAST, port), true)?, Hears::Limited));
             }
         }
-        Ok((Self { all, turn: 0 }, own))
+        Ok(Self { all, interfaces, turn: 0, last: 0, senders: HashMap::new() })
     }
 
-    /// The socket that everything leaves from.
-    fn own(&self) -> Option<&UdpSocket> {
-        self.all.first()
+    /// The ports, where they are bound.
+    pub(super) fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
     }
 
     /// Until the kernel takes what we send: a fresh socket refuses the first `try_send_to`.
     pub(super) async fn writable(&self) -> io::Result<()> {
-        match self.own() {
-            Some(socket) => socket.writable().await,
-            None => Ok(()),
+        for (socket, hears) in &self.all {
+            if matches!(hears, Hears::Address(_)) {
+                socket.writable().await?;
+            }
         }
+        Ok(())
     }
 
-    /// Send a frame.
+    /// The port from which somebody is reached: where it came in, or else the one in whose subnet it is.
+    fn port_to(&self, to: SocketAddrV4) -> usize {
+        if self.interfaces.len() < 2 {
+            return 0;
+        }
+        let known = self.senders.get(&to).copied();
+        known.or_else(|| self.interfaces.iter().position(|port| port.has(*to.ip()))).unwrap_or_default()
+    }
+
+    /// Send a frame to a peer.
     pub(super) async fn send(&self, to: SocketAddr, frame: &[u8]) -> io::Result<()> {
-        let Some(socket) = self.own() else { return Ok(()) };
+        let SocketAddr::V4(address) = to else { return Err(io::ErrorKind::InvalidInput.into()) };
+        self.send_from(self.port_to(address), address, frame).await
+    }
+
+    /// Send a frame from one of the ports.
+    pub(super) async fn send_from(&self, port: usize, to: SocketAddrV4, frame: &[u8]) -> io::Result<()> {
+        let Some((socket, Hears::Address(_))) = self.all.get(port) else { return Ok(()) };
+        let to = SocketAddr::V4(to);
         match socket.try_send_to(frame, to) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.send_to(frame, to).await.map(drop),
             sent => sent.map(drop),
         }
     }
 
-    /// The next datagram: its length, sender and which kind of socket read it.
-    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Arrival)> {
-        poll_fn(|context| {
-            for step in 0..self.all.len() {
-                let place = (self.turn + step) % self.all.len();
-                let Some(socket) = self.all.get(place) else { continue };
-                let mut read = ReadBuf::new(buffer);
-                if let Poll::Ready(done) = socket.poll_recv_from(context, &mut read) {
-                    self.turn = place + 1;
-                    let length = read.filled().len();
-                    return Poll::Ready(done.map(|from| (length, from, arrival(place))));
+    /// The next datagram.
+    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Datagram> {
+        loop {
+            let (place, length, from) = poll_fn(|context| {
+                for step in 0..self.all.len() {
+                    let place = (self.turn + step) % self.all.len();
+                    let Some((socket, _)) = self.all.get(place) else { continue };
+                    let mut read = ReadBuf::new(buffer);
+                    if let Poll::Ready(done) = socket.poll_recv_from(context, &mut read) {
+                        self.turn = place + 1;
+                        let length = read.filled().len();
+                        return Poll::Ready(done.map(|from| (place, length, from)));
+                    }
                 }
+                Poll::Pending
+            })
+            .await?;
+            if let Some(datagram) = self.datagram(place, length, from) {
+                return Ok(datagram);
             }
-            Poll::Pending
-        })
-        .await
+        }
     }
 
-    /// The next datagram on our address, if there is one already.
-    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, Arrival)> {
-        let (length, from) = self.own()?.try_recv_from(buffer).ok()?;
-        Some((length, from, arrival(0)))
+    /// The next datagram on the socket that was read last, if there is one already.
+    pub(super) fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Datagram> {
+        let (socket, _) = self.all.get(self.last)?;
+        let (length, from) = socket.try_recv_from(buffer).ok()?;
+        self.datagram(self.last, length, from)
     }
-}
 
-const fn arrival(place: usize) -> Arrival {
-    if place == 0 { Arrival::Address } else { Arrival::Broadcast }
+    /// To which port a datagram belongs. `None`: to none of them, or back to us.
+    fn datagram(&mut self, place: usize, length: usize, from: SocketAddr) -> Option<Datagram> {
+        self.last = place;
+        let SocketAddr::V4(from) = from else { return None };
+        let (_, hears) = self.all.get(place)?;
+        let several = self.interfaces.len() > 1;
+        let (port, arrival) = match *hears {
+            Hears::Address(port) => (port, Arrival::Address),
+            Hears::Broadcast(port) => (port, Arrival::Broadcast),
+            // Every interface's arrive here: the sender tells whose it is.
+            Hears::Limited if several => {
+                (self.interfaces.iter().position(|port| port.has(*from.ip()))?, Arrival::Broadcast)
+            }
+            Hears::Limited => (0, Arrival::Broadcast),
+        };
+        if several {
+            // One port's broadcast is heard by another one in the same subnet.
+            if self.interfaces.iter().any(|port| port.listen == from) {
+                return None;
+            }
+            if self.senders.len() >= SENDERS && !self.senders.contains_key(&from) {
+                self.senders.clear();
+            }
+            self.senders.insert(from, port);
+        }
+        Some(Datagram { length, from, port, arrival })
+    }
 }
 
 fn open(address: SocketAddrV4, shared: bool) -> io::Result<UdpSocket> {
@@ -106,4 +196,44 @@ fn open(address: SocketAddrV4, shared: bool) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&SocketAddr::V4(address).into())?;
     UdpSocket::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(ip: [u8; 4]) -> Interface {
+        let listen = SocketAddrV4::new(Ipv4Addr::from(ip), 0);
+        Interface { listen, broadcast: Ipv4Addr::new(127, 255, 255, 255), mask: Ipv4Addr::new(255, 255, 255, 0) }
+    }
+
+    #[tokio::test]
+    async fn answers_leave_by_the_port_at_which_the_request_came_in() {
+        let mut sockets = Sockets::bind(vec![on([127, 0, 1, 1]), on([127, 0, 2, 1])]).unwrap();
+        sockets.writable().await.unwrap();
+        let [first, second] = [sockets.interfaces()[0].listen, sockets.interfaces()[1].listen];
+        assert_ne!(first.port(), 0);
+        // It is in the first port's subnet, and asks at the second one.
+        let peer = UdpSocket::bind("127.0.1.9:0").await.unwrap();
+        let mut buffer = [0; 64];
+        for (own, port) in [(second, 1), (first, 0)] {
+            peer.send_to(b"ask", own).await.unwrap();
+            let got = sockets.receive(&mut buffer).await.unwrap();
+            assert_eq!((got.length, got.port, got.arrival), (3, port, Arrival::Address));
+            sockets.send(peer.local_addr().unwrap(), b"answer").await.unwrap();
+            assert_eq!(peer.recv_from(&mut buffer).await.unwrap(), (6, SocketAddr::V4(own)));
+        }
+        // Who never came in is reached from its subnet.
+        let stranger = UdpSocket::bind("127.0.2.9:0").await.unwrap();
+        sockets.send(stranger.local_addr().unwrap(), b"hello").await.unwrap();
+        assert_eq!(stranger.recv_from(&mut buffer).await.unwrap(), (5, SocketAddr::V4(second)));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_ours_alone() {
+        let sockets = Sockets::bind(vec![on([127, 0, 3, 1])]).unwrap();
+        let mut again = on([127, 0, 3, 1]);
+        again.listen = sockets.interfaces()[0].listen;
+        assert_eq!(Sockets::bind(vec![again]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -5,6 +5,8 @@
 pub enum Shape {
     /// A text.
     Text,
+    /// A text or a list of texts; in the environment with commas between them.
+    Texts,
     /// Yes or no.
     Flag,
     /// A whole number, both ends included.
@@ -14,7 +16,7 @@ pub enum Shape {
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its table; empty at the top of the file.
+    /// Its table, with dots where it stands in another one; empty at the top of the file.
     pub section: &'static str,
     /// Its name in there.
     pub name: &'static str,
@@ -41,8 +43,9 @@ pub const PREFIX: &str = "HEATGATE";
 /// What stands between their parts.
 pub const SEPARATOR: &str = "__";
 
-/// The tables of the file.
-pub const SECTIONS: &[&str] = &["site", "mqtt", "modbus", "bacnet", "http", "control", "log"];
+/// The tables of the file; one inside another follows it.
+pub const SECTIONS: &[&str] =
+    &["site", "mqtt", "modbus", "bacnet", "bacnet.foreign", "bacnet.bbmd", "http", "control", "log"];
 
 const fn key(section: &'static str, name: &'static str, shape: Shape, default: Option<&'static str>) -> Key {
     Key { section, name, shape, default }
@@ -69,8 +72,9 @@ pub const KEYS: &[Key] = &[
     key("modbus", "product_code", Shape::Text, Some("gateway")),
     key("modbus", "product_name", Shape::Text, Some("Gateway between heating computers and the building")),
     key("bacnet", "enabled", Shape::Flag, Some("false")),
-    key("bacnet", "listen", Shape::Text, Some("0.0.0.0:47808")),
-    key("bacnet", "broadcast", Shape::Text, Some("255.255.255.255")),
+    key("bacnet", "listen", Shape::Texts, Some("0.0.0.0:47808")),
+    key("bacnet", "broadcast", Shape::Text, None),
+    key("bacnet", "network", Shape::Whole(0, 65_534), Some("0")),
     key("bacnet", "instance", Shape::Whole(0, 4_194_302), None),
     key("bacnet", "vendor_id", Shape::Whole(0, 65_535), Some("65535")),
     key("bacnet", "vendor_name", Shape::Text, Some("heatgate")),
@@ -79,6 +83,12 @@ pub const KEYS: &[Key] = &[
     key("bacnet", "location", Shape::Text, Some("")),
     key("bacnet", "description", Shape::Text, Some("Gateway between heating computers and the building")),
     key("bacnet", "password_file", Shape::Text, None),
+    key("bacnet.foreign", "bbmd", Shape::Text, None),
+    key("bacnet.foreign", "ttl_s", Shape::Whole(5, 65_535), Some("300")),
+    key("bacnet.bbmd", "enabled", Shape::Flag, Some("false")),
+    key("bacnet.bbmd", "peers", Shape::Texts, None),
+    key("bacnet.bbmd", "foreign_devices", Shape::Flag, Some("true")),
+    key("bacnet.bbmd", "writable", Shape::Flag, Some("false")),
     key("http", "listen", Shape::Text, Some("127.0.0.1:8080")),
     key("control", "observe", Shape::Flag, Some("false")),
     key("log", "filter", Shape::Text, Some("info")),

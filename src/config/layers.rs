@@ -72,6 +72,12 @@ impl Layers {
         self.merged.get_string(path).ok()
     }
 
+    /// Texts; none where nobody says.
+    pub fn texts(&self, path: &str) -> Vec<String> {
+        let all = self.text(path).unwrap_or_default();
+        all.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+    }
+
     /// A number; `None` where nobody says, or what was said was found to be wrong.
     pub fn whole<T: TryFrom<i64>>(&self, path: &str) -> Option<T> {
         T::try_from(self.merged.get_int(path).ok()?).ok()
@@ -82,15 +88,23 @@ impl Layers {
         self.merged.get_bool(path).unwrap_or(false)
     }
 
-    /// Report a setting, at the place where it was said.
+    /// Report a setting that cannot be used, at the place where it was said.
     pub fn wrong(&self, code: &'static str, path: &str, message: &str, help: &str, f: &mut Findings) {
-        if let Some(variable) = self.variables.get(path) {
-            f.push(nowhere(code, format!("{variable}: {message}"), help));
-        } else if let Some(place) = self.places.get(path).or(self.file.as_ref()) {
-            f.error(code, place, message, help);
-        } else {
-            f.push(nowhere(code, format!("{path}: {message}"), help));
-        }
+        self.report(Severity::Error, code, path, message, help, f);
+    }
+
+    /// Report a setting that can be used, and will disappoint.
+    pub fn doubtful(&self, code: &'static str, path: &str, message: &str, help: &str, f: &mut Findings) {
+        self.report(Severity::Warning, code, path, message, help, f);
+    }
+
+    fn report(&self, severity: Severity, code: &'static str, path: &str, message: &str, help: &str, f: &mut Findings) {
+        let (place, message) = match (self.variables.get(path), self.places.get(path).or(self.file.as_ref())) {
+            (Some(variable), _) => (None, format!("{variable}: {message}")),
+            (None, Some(place)) => (Some((Arc::clone(&place.file), place.span.clone())), message.to_owned()),
+            (None, None) => (None, format!("{path}: {message}")),
+        };
+        f.push(Diagnostic { code, severity, place, message, help: help.to_owned() });
     }
 }
 
@@ -112,6 +126,11 @@ fn read_file(
             let Some(item) = table.item(key.name) else { continue };
             let value = match key.shape {
                 Shape::Text => String::read(&item, f).map(Value::from),
+                Shape::Texts if item.is_list() => {
+                    let texts: Vec<_> = item.items().iter().filter_map(|item| String::read(item, f)).collect();
+                    Some(Value::from(texts.join(",")))
+                }
+                Shape::Texts => String::read(&item, f).map(Value::from),
                 Shape::Flag => bool::read(&item, f).map(Value::from),
                 Shape::Whole(low, high) => i64::read(&item, f)
                     .filter(|number| {
@@ -131,15 +150,23 @@ fn read_file(
         }
     };
     read(&mut top, "", f);
-    for section in SECTIONS {
-        if let Some(mut table) = top.table(section, f) {
-            read(&mut table, section, f);
-            if *section == "modbus" {
-                access = Access::read(&mut table, f);
-                listeners = table.tables("listener", f).into_iter().filter_map(|t| Listener::read(t, f)).collect();
-            }
-            table.finish(f);
+    for section in SECTIONS.iter().filter(|section| !section.contains('.')) {
+        let Some(mut table) = top.table(section, f) else { continue };
+        read(&mut table, section, f);
+        if *section == "modbus" {
+            access = Access::read(&mut table, f);
+            listeners = table.tables("listener", f).into_iter().filter_map(|t| Listener::read(t, f)).collect();
         }
+        for inner in SECTIONS {
+            let Some((outer, name)) = inner.split_once('.') else { continue };
+            if outer == *section
+                && let Some(mut table) = table.table(name, f)
+            {
+                read(&mut table, inner, f);
+                table.finish(f);
+            }
+        }
+        table.finish(f);
     }
     top.finish(f);
     (access, listeners)
@@ -159,7 +186,7 @@ fn read_environment(env: &[(String, String)], f: &mut Findings) -> BTreeMap<Stri
             continue;
         };
         let wrong = match key.shape {
-            Shape::Text => None,
+            Shape::Text | Shape::Texts => None,
             Shape::Flag => (!matches!(value.as_str(), "true" | "false")).then(|| "true or false".to_owned()),
             Shape::Whole(low, high) => (!value.parse().is_ok_and(|number| (low..=high).contains(&number)))
                 .then(|| format!("a whole number from {low} to {high}")),

@@ -2,6 +2,7 @@
 //!
 //! Layers: built-in defaults, the file, then environment variables such as `HEATGATE__MQTT__URL`. Pure over contents.
 
+mod bacnet;
 mod keys;
 mod layers;
 mod listener;
@@ -9,7 +10,7 @@ mod listener;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::point::{PointKey, Priority};
 use crate::written::{Findings, did_you_mean};
 use layers::Layers;
 pub use listener::{Access, Listener, Network, Unit, UnitView, Wire};
+
+pub use bacnet::{Bacnet, BacnetPort, BacnetRole};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,33 +94,6 @@ pub struct Modbus {
     pub access: Access,
     /// More listeners.
     pub listeners: Vec<Listener>,
-}
-
-/// The BACnet/IP device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bacnet {
-    /// Whether there is one.
-    pub enabled: bool,
-    /// IPv4 address and UDP port.
-    pub listen: SocketAddr,
-    /// Where broadcasts go.
-    pub broadcast: Ipv4Addr,
-    /// Device object instance, 0 to 4194302.
-    pub instance: u32,
-    /// Vendor_Identifier.
-    pub vendor_id: u16,
-    /// Vendor_Name.
-    pub vendor_name: String,
-    /// Model_Name.
-    pub model: String,
-    /// Object_Name of the device.
-    pub name: String,
-    /// Location.
-    pub location: String,
-    /// Description.
-    pub description: String,
-    /// A file with the password of device management alone. As written: relative to the configuration file.
-    pub password_file: Option<PathBuf>,
 }
 
 /// The status page.
@@ -335,40 +311,6 @@ impl Checker<'_> {
             product_name: self.layers.text("modbus.product_name")?,
             access: std::mem::take(&mut self.layers.access),
             listeners: std::mem::take(&mut self.layers.listeners),
-        })
-    }
-
-    fn bacnet(&mut self, site: &str) -> Option<Bacnet> {
-        let enabled = self.layers.flag("bacnet.enabled");
-        let listen = self.address("bacnet.listen", "0.0.0.0:47808");
-        if listen.is_some_and(|listen| !listen.is_ipv4()) {
-            self.wrong("not-supported", "bacnet.listen", "BACnet/IP is IPv4", "write it like \"0.0.0.0:47808\"");
-        }
-        let broadcast = self.needed("bacnet.broadcast", "such as \"255.255.255.255\"").and_then(|text| {
-            let address = text.parse().ok();
-            if address.is_none() {
-                let help = "write it like \"10.20.0.255\", without a port";
-                self.wrong("bad-address", "bacnet.broadcast", &format!("`{text}` is no IPv4 address"), help);
-            }
-            address
-        });
-        let instance: Option<u32> = self.layers.whole("bacnet.instance");
-        if enabled && instance.is_none() {
-            let help = "unique in the whole BACnet network, 0 to 4194302, such as instance = 47017";
-            self.wrong("missing-key", "bacnet.instance", "`bacnet.instance` is needed", help);
-        }
-        Some(Bacnet {
-            enabled,
-            listen: listen?,
-            broadcast: broadcast?,
-            instance: instance.unwrap_or_default(),
-            vendor_id: self.layers.whole("bacnet.vendor_id")?,
-            vendor_name: self.layers.text("bacnet.vendor_name")?,
-            model: self.layers.text("bacnet.model")?,
-            name: self.layers.text("bacnet.name").unwrap_or_else(|| format!("heatgate-{site}")),
-            location: self.layers.text("bacnet.location")?,
-            description: self.layers.text("bacnet.description")?,
-            password_file: self.layers.text("bacnet.password_file").map(PathBuf::from),
         })
     }
 

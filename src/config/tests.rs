@@ -25,8 +25,8 @@ fn every_shipped_configuration_loads() {
     assert_eq!((demo.mqtt.host.as_str(), demo.mqtt.port), ("127.0.0.1", 1883));
     assert_eq!(demo.modbus.listen.to_string(), "127.0.0.1:1502");
     assert_eq!(demo.modbus.unit_id, 1);
-    assert_eq!(demo.bacnet.listen.to_string(), "127.0.0.1:47808");
-    assert_eq!(demo.bacnet.broadcast.to_string(), "127.255.255.255");
+    assert_eq!(demo.bacnet.port.listen.to_string(), "127.0.0.1:47808");
+    assert_eq!(demo.bacnet.port.broadcast.to_string(), "127.255.255.255");
     assert_eq!(demo.bacnet.instance, 47001);
     assert_eq!(demo.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(demo.site.id, "demo");
@@ -42,10 +42,16 @@ fn the_reference_shows_every_key_with_its_default() {
         .collect();
     let table: toml::Table = uncommented.parse().unwrap();
     for key in KEYS {
-        let section = if key.section.is_empty() { Some(&table) } else { table[key.section].as_table() };
+        let mut parts = key.section.split('.').filter(|part| !part.is_empty());
+        let section = parts.try_fold(&table, |table, part| table.get(part)?.as_table());
         let value = section.and_then(|section| section.get(key.name));
         let value = value.unwrap_or_else(|| panic!("{} is not in config/gateway.toml", key.path()));
-        let commented = text.lines().any(|line| line.starts_with(&format!("# {} = ", key.name)));
+        let header = format!("[{}]", key.section);
+        let mut lines = text.lines().skip_while(|line| !key.section.is_empty() && *line != header).skip(1);
+        let commented = lines
+            .by_ref()
+            .take_while(|line| !line.starts_with('['))
+            .any(|line| line.starts_with(&format!("# {} = ", key.name)));
         if let (Some(default), true) = (key.default, commented) {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             assert_eq!(shown, default, "{}", key.path());
@@ -199,7 +205,6 @@ json = 1
         "gateway.toml:10:10: error[bad-address]: `nowhere` is no address and port",
         "gateway.toml:11:18: error[out-of-range]: `write_priority` takes a whole number from 9 to 16",
         "error[missing-key]: `bacnet.instance` is needed",
-        "gateway.toml:14:10: error[not-supported]: BACnet/IP is IPv4",
         "gateway.toml:15:13: error[bad-address]: `10.0.0.255:47808` is no IPv4 address",
         "gateway.toml:17:10: error[not-supported]: off loopback it needs TLS and a login",
         "gateway.toml:18:2: error[unknown-key]: the file has no key `logs`",
@@ -208,6 +213,100 @@ json = 1
         "error[wrong-type]: HEATGATE__LOG__JSON takes true or false, not `yes`",
     ] {
         assert!(found.contains(expected), "{expected}\nis not in\n{found}");
+    }
+}
+
+/// What is found in these lines of `[bacnet]`, or else what they mean.
+fn bacnet(lines: &str) -> Result<(Bacnet, String), String> {
+    let text = format!("mapping = \"m\"\n[site]\nid = \"x\"\n[bacnet]\nenabled = true\ninstance = 5\n{lines}\n");
+    let loaded = load(Some(&file(&text)), &[]);
+    loaded.map(|(config, findings)| (config.bacnet, shown(&findings))).map_err(|findings| shown(&findings))
+}
+
+#[test]
+fn a_prefix_length_says_the_subnet() {
+    let (config, findings) = bacnet(r#"listen = "10.20.3.5/22""#).unwrap();
+    let subnet = (config.port.broadcast.to_string(), config.port.mask.unwrap().to_string());
+    assert_eq!(config.port.listen.to_string(), "10.20.3.5:47808");
+    assert_eq!(subnet, ("10.20.3.255".to_owned(), "255.255.252.0".to_owned()));
+    assert_eq!((findings.as_str(), config.more.len(), config.role), ("", 0, BacnetRole::Device));
+
+    let (config, findings) = bacnet(r#"listen = ["10.20.0.5/24", "10.30.0.5/25:47809"]"#).unwrap();
+    assert_eq!(findings, "");
+    assert_eq!(config.more[0].listen.to_string(), "10.30.0.5:47809");
+    assert_eq!(config.more[0].broadcast.to_string(), "10.30.0.127");
+
+    // One address alone hears nothing that is broadcast: it works, and somebody will wonder.
+    let (config, findings) = bacnet(r#"listen = "10.20.0.5:47808""#).unwrap();
+    assert!(config.port.broadcast.is_broadcast());
+    assert!(findings.contains("gateway.toml:7:10: warning[odd-broadcast]"), "{findings}");
+    assert!(findings.contains("10.20.0.5/24:47808"), "{findings}");
+    for fine in [
+        "",
+        r#"listen = "0.0.0.0:47808""#,
+        "listen = \"10.20.0.5:47808\"\nbroadcast = \"10.20.0.255\"",
+        r#"listen = "127.0.0.1:0""#,
+    ] {
+        assert_eq!(bacnet(fine).unwrap().1, "", "{fine}");
+    }
+    let (_, findings) = bacnet("listen = \"10.20.0.5/24\"\nbroadcast = \"10.20.1.255\"").unwrap();
+    assert!(findings.contains("10.20.1.255 is not the broadcast address of 10.20.0.5/24"), "{findings}");
+    for (bad, why) in [
+        (r#"listen = "nowhere""#, "no address and port"),
+        (r#"listen = "10.0.0.1/33""#, "no address and port"),
+        (r#"listen = "10.0.0.1/7""#, "no address and port"),
+        (r#"listen = "10.0.0.1:65536""#, "no address and port"),
+        (r#"listen = "[::1]:47808""#, "BACnet/IP is IPv4"),
+        ("listen = []", "no address to listen on"),
+        (r#"listen = ["0.0.0.0", "10.0.0.1/24"]"#, "one interface"),
+        (r#"listen = ["10.0.0.1", "10.0.1.1/24"]"#, "one interface"),
+        (r#"listen = ["10.0.0.1/24", "10.0.0.1/24"]"#, "there twice"),
+        (r#"listen = ["10.0.0.1/24", 5]"#, "takes a text"),
+    ] {
+        let found = bacnet(bad).unwrap_err();
+        assert!(found.contains(why), "{bad}\n{found}");
+    }
+}
+
+#[test]
+fn a_device_is_a_foreign_one_or_a_broadcast_manager_and_not_both() {
+    let (config, _) = bacnet("[bacnet.foreign]\nbbmd = \"10.0.0.5\"").unwrap();
+    assert_eq!(config.role, BacnetRole::Foreign { bbmd: "10.0.0.5:47808".parse().unwrap(), ttl_s: 300 });
+    let manager = |more: &str| {
+        let text = format!("listen = \"10.0.1.1/24\"\n[bacnet.bbmd]\nenabled = true\n{more}");
+        bacnet(&text).map(|(config, _)| config.role)
+    };
+    let expected = BacnetRole::Manager {
+        peers: vec![
+            ("10.0.2.1:47808".parse().unwrap(), "255.255.255.255".parse().unwrap()),
+            ("10.0.3.1:47809".parse().unwrap(), "255.255.255.0".parse().unwrap()),
+        ],
+        foreign_devices: true,
+        writable: false,
+    };
+    assert_eq!(manager(r#"peers = ["10.0.2.1", "10.0.3.1/24:47809"]"#), Ok(expected));
+    assert_eq!(
+        manager("foreign_devices = false\nwritable = true"),
+        Ok(BacnetRole::Manager { peers: Vec::new(), foreign_devices: false, writable: true })
+    );
+    let many: Vec<String> = (1..=64).map(|n| format!("\"10.0.2.{n}\"")).collect();
+    for (found, why) in [
+        (manager("peers = [\"10.0.2.1\", \"10.0.2.1/24\"]"), "there twice"),
+        (manager("peers = [\"255.255.255.255\"]"), "no address of one device"),
+        (manager("peers = [\"10.0.2.1:0\"]"), "no address of one device"),
+        (manager(&format!("peers = [{}]", many.join(","))), "more than 63"),
+        (manager("peer = []"), "unknown-key"),
+        (manager("[bacnet.foreign]\nbbmd = \"10.0.0.5\""), "no foreign device"),
+        (bacnet("[bacnet.bbmd]\nenabled = true").map(|(config, _)| config.role), "listens on one address"),
+        (bacnet("[bacnet.foreign]\nbbmd = \"somewhere\"").map(|(config, _)| config.role), "no address of one"),
+        (bacnet("[bacnet.foreign]\nttl_s = 4").map(|(config, _)| config.role), "from 5 to 65535"),
+        (
+            bacnet("listen = \"10.0.0.5/24\"\n[bacnet.foreign]\nbbmd = \"10.0.0.5\"").map(|(config, _)| config.role),
+            "this gateway itself",
+        ),
+    ] {
+        let found = found.unwrap_err();
+        assert!(found.contains(why), "{why}\n{found}");
     }
 }
 

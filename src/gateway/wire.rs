@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::keeper;
 use super::listeners;
 use super::local::{Acts, LocalSocket};
 use super::supervise::{TaskEnded, Tasks};
-use crate::config::Config;
+use crate::config::{BacnetRole, Config};
 use crate::decision::{Decision, Desired};
 use crate::engine::{Engine, Restored, Settings as EngineSettings};
 use crate::plant::{HeaterId, Plant};
@@ -157,7 +157,7 @@ impl Gateway {
         let bacnet_node = if config.bacnet.enabled {
             let settings = bacnet::Settings { password: bacnet_password(&config)?, ..bacnet_settings(&config) };
             let node = bacnet::Node::bind(settings, Arc::clone(&plant));
-            Some(listen("the BACnet server", config.bacnet.listen, "bacnet.listen", node)?)
+            Some(listen("the BACnet server", config.bacnet.port.listen.into(), "bacnet.listen", node)?)
         } else {
             None
         };
@@ -346,10 +346,28 @@ impl Gateway {
 /// What the BACnet device says of itself.
 pub(crate) fn bacnet_settings(config: &Config) -> bacnet::Settings {
     let bacnet = &config.bacnet;
+    let role = match &bacnet.role {
+        BacnetRole::Device => bacnet::Role::Device,
+        BacnetRole::Foreign { bbmd, ttl_s } => bacnet::Role::Foreign { bbmd: *bbmd, ttl_s: *ttl_s },
+        BacnetRole::Manager { peers, foreign_devices, writable } => {
+            bacnet::Role::Manager { peers: peers.clone(), accept_foreign: *foreign_devices, writable: *writable }
+        }
+    };
     bacnet::Settings {
-        listen: bacnet.listen,
-        broadcast: Some(bacnet.broadcast.into()),
-        subnet_mask: None,
+        listen: bacnet.port.listen.into(),
+        broadcast: Some(bacnet.port.broadcast.into()),
+        subnet_mask: bacnet.port.mask,
+        more: bacnet
+            .more
+            .iter()
+            .map(|port| bacnet::Interface {
+                listen: port.listen,
+                broadcast: port.broadcast,
+                mask: port.mask.unwrap_or(Ipv4Addr::BROADCAST),
+            })
+            .collect(),
+        role,
+        network: bacnet.network,
         instance: bacnet.instance,
         vendor_id: bacnet.vendor_id,
         vendor_name: bacnet.vendor_name.clone(),

@@ -8,6 +8,7 @@ use bacnet_types::enums::{ObjectType, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::{device, load, point, port, trend};
+use crate::bacnet::bip::PortState;
 use crate::bacnet::settings::Settings;
 use crate::plant::{Plant, ServiceObject};
 
@@ -15,7 +16,8 @@ use crate::plant::{Plant, ServiceObject};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::bacnet) enum Body {
     Device,
-    Port,
+    /// A port, by its place.
+    Port(usize),
     /// A face of the plant, by its place there.
     Face(usize),
     /// A trend log, by its place among the plant's service objects.
@@ -82,7 +84,7 @@ impl Entry {
     }
 }
 
-/// All objects of the device: itself first, its port, then the faces in the order of the mapping.
+/// All objects of the device: itself first, its ports, then the faces in the order of the mapping.
 #[derive(Debug)]
 pub(in crate::bacnet) struct Catalog {
     entries: Vec<Entry>,
@@ -97,12 +99,18 @@ impl Catalog {
     /// out; the mapping's checks let none of them through.
     pub(in crate::bacnet) fn new(plant: &Plant, settings: &Settings) -> Self {
         let mut catalog = Self { entries: Vec::new(), by_id: HashMap::new(), by_name: HashMap::new(), fingerprint: 0 };
-        let mut port_name = format!("{} port", settings.name);
-        while plant.bacnet.iter().any(|face| face.name == port_name) {
-            port_name.push('\'');
-        }
         catalog.add(ObjectType::DEVICE, settings.instance, settings.name.clone(), Body::Device, device::rows().into());
-        catalog.add(ObjectType::NETWORK_PORT, 1, port_name, Body::Port, port::rows().into());
+        for (place, line) in PortState::initial(settings).iter().enumerate() {
+            let mut name = format!("{} port", settings.name);
+            if place > 0 {
+                name = format!("{name} {}", place + 1);
+            }
+            while plant.bacnet.iter().any(|face| face.name == name) {
+                name.push('\'');
+            }
+            let instance = u32::try_from(place + 1).unwrap_or(u32::MAX);
+            catalog.add(ObjectType::NETWORK_PORT, instance, name, Body::Port(place), port::rows(&line.role).into());
+        }
         let mut shared: HashMap<Vec<Row>, Arc<[Row]>> = HashMap::new();
         for (place, face) in plant.bacnet.iter().enumerate() {
             let Some(def) = plant.point(face.point) else { continue };
@@ -144,13 +152,13 @@ impl Catalog {
         self.entries.push(Entry { id, name, body, rows });
     }
 
-    /// The object of an identifier, by its place. The wildcard instance means our own Device or Network Port (clause
-    /// 15.5.2).
+    /// The object of an identifier, by its place. The wildcard instance means our own Device or first Network Port
+    /// (clause 15.5.2).
     pub(in crate::bacnet) fn place(&self, id: ObjectIdentifier) -> Option<usize> {
         let wildcard = id.instance_number() == ObjectIdentifier::WILDCARD_INSTANCE;
         match id.object_type() {
             ObjectType::DEVICE if wildcard => self.entries.iter().position(|entry| entry.body == Body::Device),
-            ObjectType::NETWORK_PORT if wildcard => self.entries.iter().position(|entry| entry.body == Body::Port),
+            ObjectType::NETWORK_PORT if wildcard => self.entries.iter().position(|entry| entry.body == Body::Port(0)),
             _ => self.by_id.get(&id).copied(),
         }
     }

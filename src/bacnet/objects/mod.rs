@@ -28,7 +28,9 @@ use bacnet_types::enums::PropertyIdentifier;
 use bytes::BytesMut;
 
 use super::answer::Failure;
+use super::bip::PortState;
 use super::cov::Subscriptions;
+use super::network::Number;
 use super::own::Own;
 use super::settings::Settings;
 use crate::plant::{ObjectFace, Plant, PointDef};
@@ -44,6 +46,10 @@ pub(super) struct View<'a> {
     pub(super) image: &'a Image,
     pub(super) subscriptions: &'a Subscriptions,
     pub(super) own: &'a Own,
+    /// The ports, in the order of the Network Port objects.
+    pub(super) lines: &'a [PortState],
+    /// The number of our network.
+    pub(super) network: Number,
     pub(super) now: Now,
 }
 
@@ -159,9 +165,9 @@ pub(super) fn property(
         }
         _ => match entry.body {
             Body::Device => device::read(view, property, cell),
-            Body::Port => port::read(view, property, cell),
             Body::Trend(place) => trend::read(view, place, property, cell),
             Body::Load(place) => load::read(view, place, property, cell),
+            Body::Port(place) => port::read(view, place, property, cell),
             Body::Face(_) => {
                 let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
                 point::read(&shown, property, cell)

@@ -20,6 +20,8 @@ struct Bench {
     catalog: Catalog,
     subscriptions: Subscriptions,
     own: Own,
+    lines: Vec<PortState>,
+    network: Number,
 }
 
 impl Bench {
@@ -30,9 +32,11 @@ impl Bench {
             image: testing::image(&plant),
             catalog: Catalog::new(&plant, &settings),
             plant,
+            lines: PortState::initial(&settings),
             settings,
             subscriptions: Subscriptions::default(),
             own: Own::default(),
+            network: Number::Unknown,
         }
     }
 
@@ -44,6 +48,8 @@ impl Bench {
             image: &self.image,
             subscriptions: &self.subscriptions,
             own: &self.own,
+            lines: &self.lines,
+            network: self.network,
             now: Now { mono: Mono::START, utc: Utc::from_millis(1_764_000_000_123) },
         }
     }

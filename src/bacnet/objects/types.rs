@@ -22,9 +22,9 @@ pub(in crate::bacnet) fn types() -> Vec<Type> {
     });
     let own = [
         Type { kind: ObjectType::DEVICE, rows: device::rows() },
-        Type { kind: ObjectType::NETWORK_PORT, rows: port::rows() },
         Type { kind: ObjectType::TREND_LOG, rows: trend::rows() },
         Type { kind: ObjectType::LOAD_CONTROL, rows: load::rows() },
+        Type { kind: ObjectType::NETWORK_PORT, rows: port::all_rows() },
     ];
     let mut all: Vec<Type> = faces.chain(own).collect();
     all.sort_by_key(|one| one.kind.to_raw());

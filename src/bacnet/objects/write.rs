@@ -126,7 +126,7 @@ fn own(view: &View<'_>, entry: &Entry, target: Target, value: &[u8]) -> Result<C
         // None of the others is an array.
         _ if target.index.is_some() => Err(Failure::NOT_AN_ARRAY),
         Body::Device => device::write(target.property, value),
-        Body::Port => Err(Failure::WRITE_DENIED),
+        Body::Port(_) => Err(Failure::WRITE_DENIED),
         Body::Face(_) => {
             let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
             point::write(&shown, entry.id, target.property, value)

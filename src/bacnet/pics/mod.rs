@@ -92,7 +92,12 @@ pub struct Pics {
 /// Data links (clause 9, Annex J).
 const DATA_LINKS: &[&str] = &["BACnet/IP (Annex J)"];
 /// Networking options (clause 6, Annex J).
-const NETWORKING: &[&str] = &["Peers behind routers are answered through their router (SNET, SADR)"];
+const NETWORKING: &[&str] = &[
+    "Peers behind routers are answered through their router (SNET, SADR)",
+    "Registration as a foreign device, renewed (Annex J.5), where configured",
+    "BACnet/IP broadcast management device (BBMD): one and two hops, registrations by foreign devices, where configured",
+    "Several BACnet/IP ports in one network; no routing between networks",
+];
 /// Character sets that are sent; names are UTF-8 (clause 20.2.9).
 const CHARACTER_SETS: &[&str] = &["ISO 10646 (UTF-8)"];
 const REMARKS: &[&str] = &[

@@ -134,7 +134,7 @@ impl Stack {
             return;
         }
         effects.retain(|effect| match effect {
-            Effect::Send { apdu, .. } | Effect::Broadcast(apdu) => match **apdu {
+            Effect::Send { apdu, .. } | Effect::Broadcast(apdu) | Effect::BroadcastOn(_, apdu) => match **apdu {
                 [0x10, service, ..] => service <= 1,
                 [kind, ..] => kind >> 4 != 0,
                 [] => false,

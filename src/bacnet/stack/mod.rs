@@ -7,19 +7,23 @@ mod segments;
 
 pub(in crate::bacnet) use confirmed::Ask;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bacnet_encoding::apdu::header::ApduHeader;
+use bacnet_npdu::{GLOBAL_NETWORK, NetworkMessageType};
 use bacnet_services::who_is::IAmRequest;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, UnconfirmedServiceChoice};
 use bacnet_types::error::Error;
 use bytes::Bytes;
 
+use super::bip::PortState;
 use super::calls::{Call, Calls};
 use super::cov::{self, Subscriptions};
 use super::discovery;
 use super::link::Peer;
 use super::manage::Communication;
+use super::network::{Message, Networks, Said};
 use super::objects::{Catalog, View};
 use super::own::Own;
 use super::reassembly::Receiving;
@@ -46,8 +50,13 @@ pub(in crate::bacnet) enum Effect {
         /// The APDU.
         apdu: Bytes,
     },
-    /// Send an APDU to everybody.
+    /// Send an APDU to everybody on our link.
+    #[allow(dead_code, reason = "a recipient of events can be just that")]
     Broadcast(Bytes),
+    /// Send an APDU to everybody on another network, or on all of them (65535).
+    BroadcastOn(u16, Bytes),
+    /// Send a message of the network layer to everybody on our link.
+    Network(Message),
     /// Ask the engine; the answer comes back with [`Stack::on_verdict`].
     Submit(Ticket, Arc<str>, Vec<Write>),
     /// Remember over a restart; it comes back with [`Stack::restore`].
@@ -58,6 +67,13 @@ pub(in crate::bacnet) enum Effect {
     Ended(u64, Outcome),
     /// Count input that could not be understood.
     Rejected(&'static str),
+}
+
+impl Effect {
+    /// Send an APDU to everybody, behind every router, too (clause 6.3.2).
+    pub(in crate::bacnet) const fn everywhere(apdu: Bytes) -> Self {
+        Self::BroadcastOn(GLOBAL_NETWORK, apdu)
+    }
 }
 
 /// The device.
@@ -74,6 +90,8 @@ pub(in crate::bacnet) struct Stack {
     writes: Writes,
     requester: Requester,
     calls: Calls,
+    networks: Networks,
+    lines: Vec<PortState>,
 }
 
 impl Stack {
@@ -83,6 +101,8 @@ impl Stack {
             catalog: Catalog::new(&plant, &settings),
             own: Own::new(&plant),
             plant,
+            networks: Networks::new(settings.network),
+            lines: PortState::initial(&settings),
             settings,
             subscriptions: Subscriptions::default(),
             communication: Communication::default(),
@@ -140,7 +160,49 @@ impl Stack {
     /// What a start is told with: our I-Am, when everything that was remembered has been restored.
     pub(in crate::bacnet) fn hello(&mut self) -> Option<Effect> {
         self.own.revise(self.catalog.fingerprint);
-        discovery::i_am(&self.catalog, &self.settings).map(Effect::Broadcast)
+        discovery::i_am(&self.catalog, &self.settings).map(Effect::everywhere)
+    }
+
+    /// What the ports show of themselves has changed.
+    pub(in crate::bacnet) fn on_lines(&mut self, lines: Vec<PortState>) {
+        self.lines = lines;
+    }
+
+    /// A message of the network layer, from a router or device on our link.
+    pub(in crate::bacnet) fn on_message(
+        &mut self,
+        link: SocketAddr,
+        kind: NetworkMessageType,
+        data: &[u8],
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.networks.on_message(link, kind, data) {
+            Said::Nothing => {}
+            Said::Answer(message) => effects.push(Effect::Network(message)),
+            Said::Refused { network, reason } => tracing::debug!(%link, network, reason, "BACnet message not routed"),
+            Said::Conflict(said) => {
+                tracing::warn!(%link, said, "the BACnet network is said to have another number than the configured one");
+                effects.push(Effect::Rejected("network number"));
+            }
+            Said::Malformed => effects.push(Effect::Rejected("npdu")),
+        }
+    }
+
+    /// The peer at a BACnetAddress: network 0 is our own, an empty `mac` everybody in another one. `None`: its router is
+    /// not known, and has been asked for; try again later.
+    #[allow(dead_code, reason = "what first has an address of another network to reach calls it")]
+    pub(in crate::bacnet) fn locate(
+        &mut self,
+        network: u16,
+        mac: &[u8],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Peer> {
+        let peer = self.networks.peer(network, mac);
+        if peer.is_none() {
+            effects.extend(self.networks.ask(network, now.mono).map(Effect::Network));
+        }
+        peer
     }
 
     fn view<'a>(&'a self, image: &'a Image, now: Now) -> View<'a> {
@@ -151,6 +213,8 @@ impl Stack {
             image,
             subscriptions: &self.subscriptions,
             own: &self.own,
+            lines: &self.lines,
+            network: self.networks.number(),
             now,
         }
     }
@@ -287,7 +351,7 @@ impl Stack {
             None => {
                 let number = call.number;
                 match self.calls.hold(call, now.mono) {
-                    Some(who_is) => effects.push(Effect::Broadcast(who_is)),
+                    Some(who_is) => effects.push(Effect::everywhere(who_is)),
                     None => effects.push(Effect::Ended(number, Outcome::Silent)),
                 }
             }
