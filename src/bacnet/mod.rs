@@ -45,6 +45,8 @@ mod services_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod range_tests;
 
 pub use client::{CallError, Client, Datum, ObjectRef, Target};
 pub use node::Node;
