@@ -455,3 +455,99 @@ fn a_stop_counts_whoever_says_it_and_only_a_person_overrides_it() {
     assert!(bench.ask(Side::Bacnet, vec![back]).is_ok());
     assert!(rearm(&mut bench).is_ok());
 }
+
+impl Bench {
+    /// Seconds in which both heaters report and the BMS gives a sign of life.
+    fn follow(&mut self, seconds: u32) {
+        for second in 0..seconds {
+            if second % 5 == 0 {
+                self.telemetry(15_000.0);
+                let percent = self.set("hall/heat_request_percent", 100.0, 15);
+                assert!(self.ask(Side::Modbus, vec![percent]).is_ok());
+            }
+            self.tick(1);
+        }
+    }
+
+    fn relinquish(&self, key: &str, priority: u8) -> Write {
+        Write { point: self.id(key), action: Action::Relinquish, priority: Priority::new(priority).unwrap() }
+    }
+}
+
+/// Who sets which limit, and at which priority.
+const LIMITS: [(&str, Side, u8); 3] = [
+    ("hall/electrical_limit", Side::Modbus, 15),
+    ("hall/load_control_limit", Side::Bacnet, 16),
+    ("hall/remote_limit", Side::Mqtt, 10),
+];
+
+#[test]
+fn limits_of_the_bms_of_load_control_and_over_mqtt_bind_together() {
+    let mut bench = Bench::new(Restored::default());
+    let start = vec![bench.set("hall/enable", 1.0, 15), bench.set("hall/demand_mode", 2.0, 15)];
+    assert!(bench.ask(Side::Modbus, start).is_ok());
+    bench.follow(300);
+    assert!(bench.value("hall/power_command") > 55.0, "{}", bench.value("hall/power_command"));
+    // Whoever's is the lowest rules, in every order, at 97 %.
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
+        let mut lowest = f64::MAX;
+        for (place, kw) in order.into_iter().zip([50.0, 40.0, 30.0]) {
+            let (key, side, priority) = LIMITS[place];
+            let write = bench.set(key, kw, priority);
+            assert!(bench.ask(side, vec![write]).is_ok());
+            bench.follow(5);
+            lowest = kw.min(lowest);
+            assert!(bench.value("hall/power_command") <= 0.97 * lowest + 1e-6, "{key} at {kw} kW");
+        }
+        // Taken away one by one, the lowest first: the next lowest rules.
+        for (place, left) in order.into_iter().rev().zip([40.0, 50.0, f64::MAX]) {
+            let (key, side, priority) = LIMITS[place];
+            let release = bench.relinquish(key, priority);
+            assert!(bench.ask(side, vec![release]).is_ok());
+            bench.follow(300);
+            let command = bench.value("hall/power_command");
+            assert!(command <= 0.97 * left + 1e-6, "{key}: {command}");
+            assert!(command >= (0.97 * left).min(55.0) - 1.0, "{key}: {command}");
+        }
+    }
+    // 0 is a limit; the register's 0xFFFF is none.
+    for (key, side, priority) in LIMITS {
+        let (zero, none) = (bench.set(key, 0.0, priority), bench.set(key, 6553.5, priority));
+        assert!(bench.ask(side, vec![zero]).is_ok());
+        bench.follow(5);
+        assert!(bench.value("hall/power_command") <= 15.0 + 1e-6, "{key}: {}", bench.value("hall/power_command"));
+        assert!(bench.ask(side, vec![none]).is_ok());
+        bench.follow(300);
+        assert!(bench.value("hall/power_command") > 55.0, "{key}: {}", bench.value("hall/power_command"));
+    }
+}
+
+#[test]
+fn a_limit_from_before_a_restart_binds_until_it_is_confirmed_or_lifted() {
+    for (key, side, priority) in LIMITS {
+        let saved = SavedSlot {
+            key: crate::point::PointKey::new(key).unwrap(),
+            priority: Priority::new(priority).unwrap(),
+            value: Value::number(20.0).unwrap(),
+            by: "before".to_owned(),
+            at: Utc::from_millis(1_600_000_000_000),
+        };
+        let mut bench = Bench::new(Restored { slots: vec![saved], ..Restored::default() });
+        assert_eq!(
+            bench.image.reading(bench.id(key)),
+            Reading::Uncertain(Value::number(20.0).unwrap(), Doubt::Restored)
+        );
+        let start = vec![bench.set("hall/enable", 1.0, 15), bench.set("hall/demand_mode", 2.0, 15)];
+        assert!(bench.ask(Side::Modbus, start).is_ok());
+        bench.follow(300);
+        assert!(
+            bench.value("hall/power_command") <= 0.97 * 20.0 + 1e-6,
+            "{key}: {}",
+            bench.value("hall/power_command")
+        );
+        let release = bench.relinquish(key, priority);
+        assert!(bench.ask(side, vec![release]).is_ok());
+        bench.follow(300);
+        assert!(bench.value("hall/power_command") > 55.0, "{key}: {}", bench.value("hall/power_command"));
+    }
+}

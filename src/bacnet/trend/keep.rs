@@ -18,11 +18,12 @@ use crate::time::Mono;
 /// Records in a block.
 const BLOCK: u64 = 128;
 /// Records that may wait before they are flushed.
-const WAITING: u64 = 64;
+const WAITING: u64 = 32;
 /// How long a record may wait, in the protocol's time.
 const EVERY: Duration = Duration::from_secs(60);
-/// Sequence numbers that a head promises ahead; more than can wait.
-const AHEAD: u64 = 256;
+/// Sequence numbers that a head leaves room for: what can wait, and the few records of one look more. After a power cut so
+/// many numbers at most name nothing.
+const AHEAD: u64 = 40;
 /// The keys of all trend logs begin so.
 pub(in crate::bacnet) const KEYS: &str = "trend-log";
 /// The layout of all this.

@@ -238,7 +238,7 @@ fn a_power_cut_loses_a_minute_and_no_sequence_number_is_given_twice() {
     }
     let given = bench.log.sequence();
     bench.log = Keeper::new(1).restore(500, &disk.0).unwrap();
-    assert!(bench.log.count() as u64 >= 290 - 64, "{}", bench.log.count());
+    assert!(bench.log.count() as u64 >= 290 - 32, "{}", bench.log.count());
     bench.run(1, real(2.0));
     // what follows the last number that a reader may have begins at or before the interruption
     assert!(bench.log.position_of(given + 1) < bench.log.count() as i64);
