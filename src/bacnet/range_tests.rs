@@ -280,7 +280,7 @@ fn a_long_range_goes_out_in_segments_and_a_small_peer_gets_what_fits() {
     // 50 octets in one piece: one record, or none
     let tiny = device.ask(0, 0x00, 26, &params).remove(0);
     assert!(tiny.len() <= 50);
-    assert_eq!(ReadRangeAck::decode(&tiny[3..]).unwrap().result_flags.2, true);
+    assert!(ReadRangeAck::decode(&tiny[3..]).unwrap().result_flags.2);
 }
 
 #[test]
