@@ -119,7 +119,8 @@ impl Own {
     /// A look at a new image.
     pub(super) fn on_image(&mut self, plant: &Plant, image: &Image) {
         let now = self.here(image.now);
-        self.trends.on_image(plant, image, now);
+        let increments = &self.increments;
+        self.trends.on_image(plant, image, now, &|face| increments.get(&face).map(|(_, step)| *step));
         self.sheds.on_image(plant, image, now);
     }
 

@@ -382,3 +382,18 @@ fn bad_writes_to_a_load_control_change_nothing() {
     device.run(1, 0.0);
     assert_eq!((device.small(LOAD, P::PRESENT_VALUE), device.limit()), (0, None));
 }
+
+#[test]
+fn a_written_increment_rules_the_log_too() {
+    let mut device = Device::new();
+    device.run(1, 5_000.0);
+    device.write(LOG, P::LOG_INTERVAL, |out| primitives::encode_app_unsigned(out, 0)).unwrap();
+    // 0.5 kW by the mapping
+    device.run(2, 5_000.0);
+    device.run(2, 5_300.0);
+    let before = device.small(LOG, P::RECORD_COUNT);
+    let input = (ObjectType::ANALOG_INPUT, 12);
+    device.write(input, P::COV_INCREMENT, |out| primitives::encode_app_real(out, 0.125)).unwrap();
+    device.run(2, 5_300.0);
+    assert_eq!(device.small(LOG, P::RECORD_COUNT), before + 1);
+}

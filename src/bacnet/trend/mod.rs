@@ -90,8 +90,9 @@ impl Trends {
         }
     }
 
-    /// A look at a new image. `now` is the image's, with the device's own civil time.
-    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now) {
+    /// A look at a new image. `now` is the image's, with the device's own civil time; `written` is COV_Increment of a face
+    /// where a client wrote another one than the mapping's.
+    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now, written: &dyn Fn(usize) -> Option<f64>) {
         if self.seen == image.seq {
             return;
         }
@@ -112,7 +113,7 @@ impl Trends {
                     Datum::Value(present(def, face, state), status_flags(def, state))
                 }
             };
-            trend.log.step(Seen { datum, increment: increment(face) }, now);
+            trend.log.step(Seen { datum, increment: written(trend.face).unwrap_or_else(|| increment(face)) }, now);
         }
     }
 
