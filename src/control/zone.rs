@@ -186,7 +186,9 @@ impl ZoneControl {
             reasons.push(Reason::CeilingBelowFloor { ceiling, floor });
         }
         let high_in = (ceiling - reserve).max(Watts::ZERO);
-        let aim = ((wanted - reserve).max(Watts::ZERO) / self.compliance.kappa()).min(high_in);
+        // Where no heat is asked the caps are the heaters' own, and no heat is made up for.
+        let kappa = if goal.power.is_some() { self.compliance.kappa() } else { 1.0 };
+        let aim = ((wanted - reserve).max(Watts::ZERO) / kappa).min(high_in);
         let mut target = self.smoothed(zone, now, &goal, aim, (idle_in.min(high_in), high_in), &mut reasons);
         if let Some(why) = goal.no_raise {
             let had = self.sent_in();

@@ -146,6 +146,19 @@ fn heaters_that_settle_under_their_caps_are_made_up_for() {
 }
 
 #[test]
+fn heaters_that_draw_more_than_their_caps_are_still_never_told_less_than_they_can_follow() {
+    let mut bench = bench(0.95);
+    bench.complies = 1.03;
+    bench.run(4 * 3600);
+    bench.ask_percent(0.0);
+    bench.run(600);
+    assert_eq!(bench.cap(), 15.0);
+    bench.ask_percent(12.0);
+    bench.run(600);
+    assert_eq!(bench.cap(), 15.0);
+}
+
+#[test]
 fn what_was_learned_survives_a_restart() {
     let mut bench = bench(0.85);
     bench.run(2 * 3600);
