@@ -35,7 +35,7 @@ class Net:
         self.links = 0
         run.at_end(self.remove)
         self.router = self.host("r")
-        self.within(self.router, ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.within(self.router, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
 
     def _ip(self, *args: str) -> None:
         code, _, err = command([self.ip, *args])
