@@ -25,6 +25,7 @@ pub mod mapping;
 pub mod control;
 pub mod meter;
 pub mod engine;
+pub mod trace;
 
 // protocols and durable state: a pure half and an I/O half each
 pub mod bacnet;

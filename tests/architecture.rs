@@ -77,6 +77,7 @@ const RULES: &[Rule] = rules! {
     "control": ["VOCABULARY"], ["CLOCKS", "OUTSIDE", "PROTOCOLS"];
     "meter": ["VOCABULARY"], ["CLOCKS", "OUTSIDE", "PROTOCOLS"];
     "engine": ["VOCABULARY", "mapping", "control", "meter"], ["CLOCKS", "OUTSIDE"];
+    "trace": ["VOCABULARY", "mapping", "control", "engine"], ["CLOCKS", "OUTSIDE"];
     "modbus": ["VOCABULARY", "mapping", "PORTS"], ["CLOCKS", "fs"];
     "bacnet": ["VOCABULARY", "mapping", "PORTS"], ["CLOCKS", "fs"];
     "mqtt": ["VOCABULARY", "mapping", "PORTS"], ["CLOCKS", "fs"];
@@ -84,8 +85,8 @@ const RULES: &[Rule] = rules! {
     "web": ["VOCABULARY", "mapping", "PORTS"], ["CLOCKS", "fs"];
     "sim": ["VOCABULARY", "PORTS"], ["CLOCKS", "fs"];
     "simulate": ["VOCABULARY", "mapping", "control", "engine", "sim"], ["CLOCKS", "OUTSIDE"];
-    "gateway": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "modbus", "bacnet", "mqtt", "store", "web"], [];
-    "cli": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "modbus", "bacnet", "mqtt", "store", "web", "gateway", "sim", "simulate"], ["CLOCKS"];
+    "gateway": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "trace", "modbus", "bacnet", "mqtt", "store", "web"], [];
+    "cli": ["VOCABULARY", "PORTS", "mapping", "config", "control", "meter", "engine", "trace", "modbus", "bacnet", "mqtt", "store", "web", "gateway", "sim", "simulate"], ["CLOCKS"];
     "main": ["cli"], ["CLOCKS", "OUTSIDE"];
     "lib": ["VOCABULARY"], [];
 };

@@ -1,7 +1,7 @@
 //! Configuration and mapping from the disk: what `run`, `demo` and `check` start with. Nothing here touches a network.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
@@ -125,6 +125,38 @@ fn compile(directory: Option<&PathBuf>, mapping: &Path) -> Compiled {
             mapping::compile(&root, &Beside { directory })
         }
         None => mapping::compile(&root, &BuiltinFiles),
+    }
+}
+
+/// The files that a mapping takes, by name and text, its root first; of the built-in demonstration without a path. For the
+/// trace, which holds what it was recorded with.
+pub(super) fn mapping_files(mapping: Option<&Path>) -> Vec<(String, String)> {
+    let taken = Taken {
+        beside: mapping.map(|path| Beside { directory: path.parent().map(Path::to_path_buf).unwrap_or_default() }),
+        files: Mutex::default(),
+    };
+    let root = mapping.and_then(Path::file_name).map_or_else(|| DEMO.into(), |name| name.to_string_lossy());
+    drop(mapping::compile(&root, &taken));
+    taken.files.into_inner().unwrap_or_default()
+}
+
+/// The built-in demonstration's mapping.
+const DEMO: &str = "demo.toml";
+
+/// Notes what is read.
+struct Taken {
+    beside: Option<Beside>,
+    files: Mutex<Vec<(String, String)>>,
+}
+
+impl Files for Taken {
+    fn read(&self, name: &str) -> Result<String, String> {
+        let read = self.beside.as_ref().map_or_else(|| BuiltinFiles.read(name), |beside| beside.read(name));
+        let text = read.or_else(|why| mapping::builtin(name).map(str::to_owned).ok_or(why))?;
+        if let Ok(mut files) = self.files.lock() {
+            files.push((name.to_owned(), text.clone()));
+        }
+        Ok(text)
     }
 }
 

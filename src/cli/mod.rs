@@ -9,9 +9,11 @@ pub mod load;
 mod local_client;
 mod points;
 mod rearm;
+mod replay;
 mod run;
 mod sim;
 mod simulate;
+mod tune;
 
 use std::ffi::OsString;
 
@@ -52,6 +54,10 @@ enum Command {
     Handover(handover::Args),
     /// One simulated part of a site as a process of its own.
     Sim(sim::Args),
+    /// A recorded trace through the engine again: the same decisions.
+    Replay(replay::Args),
+    /// A zone's efficiency, delay and lag from a recorded day.
+    Tune(tune::Args),
     /// The control loop against the plant model, no network.
     Simulate(simulate::Args),
 }
@@ -76,6 +82,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Rearm(args) => rearm::run(&args),
         Command::Handover(args) => handover::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Simulate(args) => simulate::run(&args),
     }
 }

@@ -54,7 +54,8 @@ pub fn run(args: &Args) -> u8 {
             outside: BTreeSet::new(),
             observe,
         };
-        runtime.block_on(serve(setup))
+        let files = load::mapping_files(Some(&setup.config.mapping));
+        runtime.block_on(serve(setup, &files))
     });
     match outcome {
         Ok(false) => 0,
@@ -67,10 +68,10 @@ pub fn run(args: &Args) -> u8 {
 }
 
 /// True: it ended because a restart was asked for.
-async fn serve(setup: Setup) -> Result<bool, String> {
+async fn serve(setup: Setup, files: &[(String, String)]) -> Result<bool, String> {
     let site = setup.config.site.id.clone();
     let stop = told_to_stop();
-    let gateway = Gateway::start(setup).await.map_err(|error| error.to_string())?;
+    let gateway = Gateway::start_recorded(setup, files).await.map_err(|error| error.to_string())?;
     let at = gateway.addresses();
     let bacnet = at.bacnet.map(|address| address.to_string());
     tracing::info!(%site, modbus = %at.modbus, bacnet, http = %at.http, local = %at.local.display(), "serving");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{EXIT_FAILED, EXIT_FOUND, EXIT_USAGE, complain, say};
 use crate::gateway::clock::SystemClock;
-use crate::simulate::{BadScenario, Job, Scenario, Study, names, study};
+use crate::simulate::{BadScenario, Job, Scenario, Study, names, report, study};
 use crate::time::{Mono, TimeSource as _};
 
 /// The control loop against the plant model: no network, weeks in seconds.
@@ -34,10 +34,16 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Write a report with plots: one file for a browser, without a network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// List the shipped scenarios
     #[arg(long)]
     list: bool,
 }
+
+/// Instants of each run that plots show: as many as there are 10 s in two days.
+const MOMENTS: u64 = 17_280;
 
 /// Run it.
 pub fn run(args: &Args) -> u8 {
@@ -63,7 +69,7 @@ pub fn run(args: &Args) -> u8 {
         draws: args.draws,
         seed: args.seed,
         believed: args.believed,
-        moments: 0,
+        moments: if args.html.is_some() { MOMENTS } else { 0 },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
     let progress = Progress::new();
@@ -75,6 +81,12 @@ pub fn run(args: &Args) -> u8 {
         }
     };
     progress.clear();
+    if let Some(path) = &args.html
+        && let Err(why) = std::fs::write(path, report(&jobs, env!("CARGO_PKG_VERSION")))
+    {
+        complain(format_args!("heatgate: {} cannot be written: {why}", path.display()));
+        return EXIT_FAILED;
+    }
     if args.json {
         say(json(&jobs, args))
     } else {
@@ -162,6 +174,11 @@ fn table(jobs: &[Job]) {
             cell(|m| m.over_kh, 2),
             job.summary.worst.violations,
         ));
+    }
+    for job in jobs {
+        for (t, wrong) in job.outcome.wrong.iter().take(3) {
+            say(format_args!("{}: violation at {t:.0} s: {wrong}", job.scenario));
+        }
     }
     if let Some(runs) = jobs.iter().map(|job| job.summary.runs).max().filter(|runs| *runs > 1) {
         say(format_args!("median / 95th percentile of {runs} random plants; violations: the most of any run"));

@@ -45,7 +45,7 @@ pub const SEPARATOR: &str = "__";
 
 /// The tables of the file; one inside another follows it.
 pub const SECTIONS: &[&str] =
-    &["site", "mqtt", "modbus", "bacnet", "bacnet.foreign", "bacnet.bbmd", "http", "control", "log"];
+    &["site", "mqtt", "modbus", "bacnet", "bacnet.foreign", "bacnet.bbmd", "http", "control", "trace", "log"];
 
 const fn key(section: &'static str, name: &'static str, shape: Shape, default: Option<&'static str>) -> Key {
     Key { section, name, shape, default }
@@ -91,6 +91,9 @@ pub const KEYS: &[Key] = &[
     key("bacnet.bbmd", "writable", Shape::Flag, Some("false")),
     key("http", "listen", Shape::Text, Some("127.0.0.1:8080")),
     key("control", "observe", Shape::Flag, Some("false")),
+    key("trace", "enabled", Shape::Flag, Some("true")),
+    key("trace", "max_mb", Shape::Whole(1, 100_000), Some("64")),
+    key("trace", "files", Shape::Whole(2, 1000), Some("8")),
     key("log", "filter", Shape::Text, Some("info")),
     key("log", "json", Shape::Flag, Some("false")),
 ];

@@ -41,6 +41,8 @@ pub struct Config {
     pub http: Http,
     /// Control.
     pub control: Control,
+    /// Recording.
+    pub trace: Trace,
     /// Logging.
     pub log: Log,
 }
@@ -108,6 +110,17 @@ pub struct Http {
 pub struct Control {
     /// Everything works and nothing is commanded or written.
     pub observe: bool,
+}
+
+/// Recording what goes into control, for replay and tuning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// Whether it is recorded.
+    pub enabled: bool,
+    /// Most that is kept, all files together, MB.
+    pub max_mb: u32,
+    /// In how many files.
+    pub files: u16,
 }
 
 /// Logging.
@@ -192,6 +205,11 @@ impl Checker<'_> {
             bacnet: bacnet?,
             http: http?,
             control: Control { observe: self.layers.flag("control.observe") },
+            trace: Trace {
+                enabled: self.layers.flag("trace.enabled"),
+                max_mb: self.layers.whole("trace.max_mb")?,
+                files: self.layers.whole("trace.files")?,
+            },
             log: Log { filter: self.layers.text("log.filter")?, json: self.layers.flag("log.json") },
         })
     }

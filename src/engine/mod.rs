@@ -38,7 +38,7 @@ pub const ALARM_STORE: u16 = 1 << 0;
 pub const ALARM_EPOCH: u16 = 1 << 1;
 
 /// What happens to the engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Event {
     /// Readings of one transaction.
     Readings(Vec<Update>),
@@ -249,34 +249,48 @@ impl Engine {
         effects
     }
 
+    /// What [`Engine::on`] does, but for the accounts and the image: for simulations of long times, where nobody reads
+    /// either. The decision, when there is a new one.
+    pub fn decide(&mut self, event: Event, now: Now) -> Option<Arc<Decision>> {
+        let mut effects = Effects::default();
+        match event {
+            Event::Readings(updates) => self.fold(&updates, now, &mut effects),
+            Event::Request { request, .. } => {
+                let _ = self.arbitrate(&request, now, &mut effects);
+            }
+            Event::Tick => self.sweep(now, &mut effects),
+            other => return self.on(other, now).decision,
+        }
+        effects.decision
+    }
+
     fn readings(&mut self, updates: &[Update], now: Now, effects: &mut Effects) {
-        for update in updates {
-            fold::fold(&self.plant, &mut self.image, *update, now);
-        }
-        let urgent = updates.iter().any(|update| self.urgent.contains(&update.point) && self.differs(update.point));
-        if urgent {
-            self.step(now, effects);
-        }
+        self.fold(updates, now, effects);
         self.account(now, effects);
         self.show(now);
         self.publish(now, effects);
     }
 
-    fn request(&mut self, request: &Request, token: u64, now: Now, effects: &mut Effects) {
-        if self.down {
-            effects.verdicts.push((token, Err(Refusal::ShuttingDown)));
-            return;
+    /// Take readings; what is urgent and new steps control.
+    fn fold(&mut self, updates: &[Update], now: Now, effects: &mut Effects) {
+        let mut urgent = false;
+        for update in updates {
+            let before = self.image.reading(update.point);
+            fold::fold(&self.plant, &mut self.image, *update, now);
+            urgent |= before != self.image.reading(update.point) && self.urgent.contains(&update.point);
         }
-        if let Err(why) = arbitrate::validate(&self.plant, &self.image, request) {
-            effects.notices.push(Notice::Refused { origin: request.origin.to_string(), why: why.clone() });
+        if urgent {
+            self.step(now, effects);
+        }
+    }
+
+    fn request(&mut self, request: &Request, token: u64, now: Now, effects: &mut Effects) {
+        if let Err(why) = self.arbitrate(request, now, effects) {
+            if why != Refusal::ShuttingDown {
+                effects.notices.push(Notice::Refused { origin: request.origin.to_string(), why: why.clone() });
+            }
             effects.verdicts.push((token, Err(why)));
             return;
-        }
-        arbitrate::apply(&self.plant, &mut self.image, request, now);
-        self.step(now, effects);
-        if arbitrate::settle(&self.plant, &mut self.image, now) {
-            // Control has seen the pulse; its answer to the cleared input comes with the next step.
-            self.stepped = Mono::START;
         }
         self.show(now);
         self.publish(now, effects);
@@ -289,7 +303,30 @@ impl Engine {
         effects.verdicts.push((token, Ok(Accepted { image_seq: self.image.seq })));
     }
 
+    /// Do what a request asks, all or nothing, and step control.
+    fn arbitrate(&mut self, request: &Request, now: Now, effects: &mut Effects) -> Result<(), Refusal> {
+        if self.down {
+            return Err(Refusal::ShuttingDown);
+        }
+        arbitrate::validate(&self.plant, &self.image, request)?;
+        arbitrate::apply(&self.plant, &mut self.image, request, now);
+        self.step(now, effects);
+        if arbitrate::settle(&self.plant, &mut self.image, now) {
+            // Control has seen the pulse; its answer to the cleared input comes with the next step.
+            self.stepped = Mono::START;
+        }
+        Ok(())
+    }
+
     fn tick(&mut self, now: Now, effects: &mut Effects) {
+        self.sweep(now, effects);
+        self.account(now, effects);
+        self.show(now);
+        self.publish(now, effects);
+    }
+
+    /// Find what turned stale, and step control when it is due.
+    fn sweep(&mut self, now: Now, effects: &mut Effects) {
         let mut due = now.mono.since(self.stepped) >= CONTROL_PERIOD;
         due |= self.ages.sweep(&mut self.image, now);
         for def in &self.plant.points {
@@ -302,9 +339,6 @@ impl Engine {
         if due {
             self.step(now, effects);
         }
-        self.account(now, effects);
-        self.show(now);
-        self.publish(now, effects);
     }
 
     fn rearm(&mut self, zone: ZoneId, by: String, token: u64, now: Now, effects: &mut Effects) {
@@ -375,11 +409,6 @@ impl Engine {
 
     fn projector(&mut self, now: Now) -> Projector<'_> {
         Projector { plant: &self.plant, image: &mut self.image, now }
-    }
-
-    /// Whether a point's value or quality is another than in the published image.
-    fn differs(&self, point: PointId) -> bool {
-        self.image.reading(point) != self.published.reading(point)
     }
 
     fn publish(&mut self, now: Now, effects: &mut Effects) {

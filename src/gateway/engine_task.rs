@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::recorder::Recording;
 use crate::control::RearmRefusal;
 use crate::decision::{Decision, Desired};
 use crate::durable::Checkpoint;
@@ -48,6 +49,8 @@ pub struct EngineTask {
     pub decision: watch::Sender<Arc<Decision>>,
     /// The disk.
     pub store: StoreWriter,
+    /// Where everything is recorded, if it is.
+    pub recording: Option<Recording>,
     /// The time.
     pub time: Arc<dyn TimeSource>,
     /// Counters.
@@ -127,7 +130,11 @@ impl EngineTask {
                     continue;
                 }
             };
-            let effects = self.engine.on(event, self.time.now());
+            let (now, copy) = (self.time.now(), self.recording.as_ref().map(|_| event.clone()));
+            let effects = self.engine.on(event, now);
+            if let (Some(recording), Some(event)) = (&self.recording, copy) {
+                recording.note(event, now, effects.decision.clone());
+            }
             save_soon |= self.carry_out(effects, &mut waiting, &mut rearming);
             if released {
                 self.released.cancel();

@@ -10,6 +10,7 @@ mod engine_task;
 mod keeper;
 mod listeners;
 mod local;
+pub mod recorder;
 mod supervise;
 mod wire;
 

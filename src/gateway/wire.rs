@@ -16,6 +16,7 @@ use super::engine_task::{EngineTask, LocalRearm};
 use super::keeper;
 use super::listeners;
 use super::local::{Acts, LocalSocket};
+use super::recorder::{Allowance, Recorder};
 use super::supervise::{TaskEnded, Tasks};
 use crate::config::{BacnetRole, Config};
 use crate::decision::{Decision, Desired};
@@ -26,6 +27,7 @@ use crate::ports::{Keepsakes, Ports, Requests};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::TimeSource;
+use crate::trace::Header;
 use crate::{bacnet, control, modbus, mqtt, web};
 
 /// Requests that may wait for the engine; beyond that they are refused as busy.
@@ -147,8 +149,14 @@ fn listen<T>(
 }
 
 impl Gateway {
-    /// Bind everything, then start everything.
+    /// Bind everything, then start everything. Nothing is recorded.
     pub async fn start(setup: Setup) -> Result<Self, StartError> {
+        Self::start_recorded(setup, &[]).await
+    }
+
+    /// The same with a trace, where the configuration wants one. `files`: the mapping's, by name and text, the root first;
+    /// none: nothing is recorded.
+    pub async fn start_recorded(setup: Setup, files: &[(String, String)]) -> Result<Self, StartError> {
         let Setup { config, plant, time, liveness, bms_liveness, outside, observe } = setup;
         let mqtt_settings = mqtt_settings(&config, outside)?;
         let modbus_servers = listeners::bind(&config, &plant)?;
@@ -187,7 +195,14 @@ impl Gateway {
         };
 
         let settings = EngineSettings { control: control::Settings { observe, liveness, bms_liveness }, liveness };
-        let (engine, first) = Engine::new(Arc::clone(&plant), settings, restored, time.now());
+        let now = time.now();
+        let boot = boot_id();
+        let header = (config.trace.enabled && !files.is_empty())
+            .then(|| Header::new((&config.site.id, &boot), files, &plant, &settings, &restored, now));
+        let (engine, first) = Engine::new(Arc::clone(&plant), settings, restored, now);
+        let (recorder, recording) = header
+            .map(|header| Recorder::new(allowance(&config), header, engine.decision(), Arc::clone(&metrics)))
+            .unzip();
 
         let empty = Arc::new(Image::empty(plant.points.len(), time.now()));
         let (image_out, image) = watch::channel(first.image.clone().unwrap_or(empty));
@@ -219,6 +234,9 @@ impl Gateway {
 
         let store_writer = store.writer();
         let mut engine_tasks = Tasks::default();
+        if let Some(recorder) = recorder {
+            engine_tasks.spawn("the recorder", recorder.run());
+        }
         let task = EngineTask {
             engine,
             readings,
@@ -228,6 +246,7 @@ impl Gateway {
             desired: desired_out,
             decision: decision_out,
             store: store_writer.clone(),
+            recording,
             time: Arc::clone(&time),
             metrics: Arc::clone(&metrics),
             release: release.clone(),
@@ -340,6 +359,14 @@ impl Gateway {
         if !self.engine.drain(LAST_SAVE).await {
             tracing::error!("the last checkpoint took too long; the one before it stands");
         }
+    }
+}
+
+fn allowance(config: &Config) -> Allowance {
+    Allowance {
+        dir: config.state_dir.join("trace"),
+        segment_bytes: u64::from(config.trace.max_mb) * 1_000_000 / u64::from(config.trace.files.max(1)),
+        segments: usize::from(config.trace.files),
     }
 }
 

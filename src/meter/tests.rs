@@ -29,7 +29,7 @@ const ZONE_ELECTRICAL: PointId = PointId(8);
 const TOTALS: [PointId; 5] = [METER_TOTAL, A_TOTAL, B_TOTAL, ZONE_HEAT, ZONE_ELECTRICAL];
 const MODULUS: u64 = 100_000_000;
 
-fn roles<R: Ord + Copy>(bound: &[(R, PointId)]) -> Roles<R> {
+fn roles<R: crate::plant::Role>(bound: &[(R, PointId)]) -> Roles<R> {
     let mut roles = Roles::default();
     for (role, point) in bound {
         roles.bind(*role, *point);

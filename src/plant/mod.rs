@@ -22,7 +22,7 @@ pub use field::{
 pub use law::{Allocation, Law};
 pub use property::{Cov, ObjectClass, ObjectRef, PRESENT_VALUE, PropertyPlace, RawNumber, property_number};
 pub use register::{RegisterPlace, ScaleRegister, Split};
-pub use role::{HeaterRole, MeterRole, Roles, SiteRole, ZoneRole};
+pub use role::{HeaterRole, MeterRole, Role, Roles, SiteRole, ZoneRole};
 pub use serial::{Parity, SerialLine};
 
 use std::time::Duration;

@@ -1,34 +1,49 @@
 //! Roles: what a point means to control and to the engine. The mapping binds them; a role that is not bound is absent.
 
-use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use crate::point::{Kind, PointId};
 use crate::units::Quantity;
 
-/// The points of one thing, by what they mean.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles<R: Ord>(BTreeMap<R, PointId>);
+/// A list of roles.
+pub trait Role: Copy + 'static {
+    /// All of them, in order.
+    const LIST: &'static [Self];
 
-impl<R: Ord> Default for Roles<R> {
+    /// Its place in the list.
+    fn place(self) -> usize;
+}
+
+/// The points of one thing, by what they mean. Looked up at every step of control: one place for each role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles<R> {
+    points: Vec<Option<PointId>>,
+    of: PhantomData<R>,
+}
+
+impl<R> Default for Roles<R> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { points: Vec::new(), of: PhantomData }
     }
 }
 
-impl<R: Ord + Copy> Roles<R> {
+impl<R: Role> Roles<R> {
     /// The point that plays a role.
     pub fn get(&self, role: R) -> Option<PointId> {
-        self.0.get(&role).copied()
+        self.points.get(role.place()).copied().flatten()
     }
 
     /// Bind a role; the point that played it before, if any.
     pub fn bind(&mut self, role: R, point: PointId) -> Option<PointId> {
-        self.0.insert(role, point)
+        if self.points.len() < R::LIST.len() {
+            self.points.resize(R::LIST.len(), None);
+        }
+        self.points.get_mut(role.place())?.replace(point)
     }
 
     /// All bindings.
     pub fn iter(&self) -> impl Iterator<Item = (R, PointId)> {
-        self.0.iter().map(|(role, point)| (*role, *point))
+        R::LIST.iter().zip(&self.points).filter_map(|(role, point)| Some((*role, (*point)?)))
     }
 }
 
@@ -62,6 +77,14 @@ macro_rules! roles {
             /// What its point's unit must measure.
             pub const fn quantity(self) -> Quantity {
                 match self { $(Self::$variant => Quantity::$quantity,)* }
+            }
+        }
+
+        impl Role for $name {
+            const LIST: &'static [Self] = Self::ALL;
+
+            fn place(self) -> usize {
+                self as usize
             }
         }
     };

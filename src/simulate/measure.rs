@@ -11,6 +11,8 @@ const EXCESS_WINDOW: f64 = 90.0;
 const EXCESS_FROM: f64 = 2.0;
 /// Arithmetic, W.
 const NOTHING: Watts = Watts::of(1.0);
+/// A cap this little below a floor takes nothing from anybody, W: servers draw their idle power all the same.
+const FLOOR: Watts = Watts::of(0.0001 * RATED_KW * 1000.0);
 
 /// Tracking of one side, the gateway's or the oracle's.
 #[derive(Debug, Clone, Default)]
@@ -86,21 +88,26 @@ impl Watch {
         Self { earned: MOST_EARNED, at: 0.0, cap, violations: 0 }
     }
 
-    /// The sum of the caps as commanded at `t`, and its bounds.
-    pub fn look(&mut self, t: f64, cap: Watts, low: Watts, high: Watts) {
+    /// The sum of the caps as commanded at `t`, and its bounds; what is wrong with it.
+    pub fn look(&mut self, t: f64, cap: Watts, low: Watts, high: Watts) -> Option<String> {
+        let mut wrong = None;
         self.earned = (self.earned + (t - self.at) * RAMP).min(MOST_EARNED);
         self.at = t;
-        if cap > high + NOTHING || cap < low.min(high) - NOTHING {
+        if cap > high + NOTHING || cap < low.min(high) - FLOOR {
             self.violations += 1;
+            let (cap, low, high) = (cap.kw(), low.kw(), high.kw());
+            wrong = Some(format!("caps of {cap:.3} kW are outside {low:.3} to {high:.3} kW"));
         }
         let rise = (cap - self.cap).get();
         if rise > self.earned + NOTHING.get() {
             self.violations += 1;
+            wrong = Some(format!("caps rise by {rise:.0} W, and the ramp line allows {:.0} W", self.earned));
         }
         if rise != 0.0 {
             self.earned = (self.earned - rise).clamp(0.0, MOST_EARNED);
         }
         self.cap = cap;
+        wrong
     }
 }
 
@@ -201,12 +208,12 @@ mod tests {
         let (low, high) = (Watts::from_kw(15.0), Watts::from_kw(60.0));
         let mut watch = Watch::new(low);
         for (n, t) in (0..20).map(|n| (n, f64::from(n) * 20.0)) {
-            watch.look(t, Watts::from_kw((15.0 + 4.0 * f64::from(n)).min(60.0)), low, high);
+            let _ = watch.look(t, Watts::from_kw((15.0 + 4.0 * f64::from(n)).min(60.0)), low, high);
         }
         assert_eq!(watch.violations, 0);
-        watch.look(500.0, Watts::from_kw(60.1), low, high);
-        watch.look(510.0, Watts::from_kw(14.0), low, high);
-        watch.look(520.0, Watts::from_kw(30.0), low, high);
+        let _ = watch.look(500.0, Watts::from_kw(60.1), low, high);
+        let _ = watch.look(510.0, Watts::from_kw(14.0), low, high);
+        let _ = watch.look(520.0, Watts::from_kw(30.0), low, high);
         assert_eq!(watch.violations, 3);
     }
 }

@@ -11,15 +11,21 @@
 
 mod building;
 mod draw;
+mod fit;
+mod html;
 mod many;
 mod measure;
+mod plot;
 mod reference;
 mod run;
 mod scenario;
 mod seat;
 mod site;
 
+pub use fit::{Fit, NoFit, fit};
+pub use html::{page, report};
 pub use many::{Job, Study, Summary, study};
 pub use measure::Measures;
+pub use plot::{Line, Plot, Style, escape};
 pub use run::{Moment, Outcome};
 pub use scenario::{BadScenario, Scenario, Variant, names};

@@ -5,7 +5,7 @@
 //! no forecast; no gateway without one does much better.
 
 use super::draw::{Case, RATED_KW};
-use super::site::{secs, water};
+use super::site::{run, secs, water};
 use crate::sim::noise::Noise;
 use crate::sim::plant::{HeaterModel, HeaterParams, HydronicModel};
 use crate::units::Watts;
@@ -112,16 +112,15 @@ impl Oracle {
 
     /// Run for `dt` seconds.
     pub fn step(&mut self, dt: f64, jobs: f64) {
-        let before = self.heater.power();
         let end = self.at + dt;
-        if let Some((at, cap)) = self.coming.filter(|(at, _)| *at <= end) {
-            self.heater.step(self.cap, jobs, secs(at - self.at));
+        let joules = if let Some((at, cap)) = self.coming.filter(|(at, _)| *at <= end) {
+            let first = run(&mut self.heater, self.cap, jobs, at - self.at);
             (self.cap, self.coming) = (cap, None);
-            self.heater.step(self.cap, jobs, secs(end - at));
+            first + run(&mut self.heater, self.cap, jobs, end - at)
         } else {
-            self.heater.step(self.cap, jobs, secs(dt));
-        }
+            run(&mut self.heater, self.cap, jobs, dt)
+        };
         self.at = end;
-        self.water.step((before + self.heater.power()) * 0.5, secs(dt));
+        self.water.step(Watts::of(joules / dt), secs(dt));
     }
 }

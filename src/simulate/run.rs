@@ -57,6 +57,8 @@ pub struct Outcome {
     pub moments: Vec<Moment>,
     /// What happened, by time in seconds.
     pub events: Vec<(f64, String)>,
+    /// The first violations, by time in seconds.
+    pub wrong: Vec<(f64, String)>,
 }
 
 /// What is watched of a run besides its measures.
@@ -101,7 +103,16 @@ struct Run<'a> {
     late: u64,
     events: Vec<(f64, String)>,
     state: &'static str,
+    /// The first violations, in words.
+    wrong: Vec<(f64, String)>,
+    /// Longest step of the plants while something moves, s.
+    step: u64,
 }
+
+/// Runs longer than this, s,
+const LONG: u64 = 4 * 86_400;
+/// take steps of this, s; others of 1 s. Heaters are exact in any step, the water is within a thousandth.
+const LONG_STEP: u64 = 10;
 
 /// Run a case on a compiled plant.
 pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching) -> Outcome {
@@ -134,6 +145,8 @@ pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching) -> Outcom
         late: 0,
         events: Vec::new(),
         state: "",
+        wrong: Vec::new(),
+        step: if case.seconds > LONG { LONG_STEP } else { 1 },
     };
     let mut moments = Vec::new();
     let mut t = 0;
@@ -175,7 +188,11 @@ impl Run<'_> {
         }
         self.supervise(t);
         let (bounds, eta) = (self.bounds(jobs), self.eta(now));
-        self.watch.look(now, self.seat.cap(), bounds.low, bounds.high);
+        if let Some(wrong) = self.watch.look(now, self.seat.cap(), bounds.low, bounds.high)
+            && self.wrong.len() < 20
+        {
+            self.wrong.push((now, wrong));
+        }
         if t >= self.due.oracle {
             self.due.oracle = t + TICK;
             let power = self.oracle_attainable.power(self.oracle_zone.asked, eta, bounds);
@@ -330,7 +347,7 @@ impl Run<'_> {
         let mut at = t;
         while at < until {
             let quiet = self.site.settled(jobs) && self.oracle.settled(jobs);
-            let to = if quiet { until } else { at + 1 };
+            let to = if quiet { until } else { until.min(at + self.step) };
             let (now, dt) = (at as f64, (to - at) as f64);
             let eta = self.eta(now);
             let outdoor = self.sky.at(now);
@@ -401,6 +418,6 @@ impl Run<'_> {
             heat_kwh: self.tracking.heat_kwh(),
             policy_after_s: self.policy_after as f64,
         };
-        Outcome { measures, moments, events: self.events }
+        Outcome { measures, moments, events: self.events, wrong: self.wrong }
     }
 }

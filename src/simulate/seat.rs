@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::scenario::BadScenario;
 use super::site::{Site, Unit};
 use crate::decision::{Decision, RequestSource};
-use crate::engine::{Effects, Engine, Event, Restored, Settings};
+use crate::engine::{Engine, Event, Restored, Settings};
 use crate::mapping::{self, Files};
 use crate::plant::{HeaterRole, MeterRole, Plant, Roles, ZoneRole};
 use crate::point::{Fault, PointId, Priority, Reading, Update, Value};
@@ -99,8 +99,7 @@ impl Seat {
     fn on(&mut self, t: u64, event: Event, site: &mut Site) {
         let mono = Mono::from_start(Duration::from_secs(t));
         let utc = Utc::from_millis(self.start.millis().saturating_add((t as i64).saturating_mul(1000)));
-        let Effects { decision, .. } = self.engine.on(event, Now { mono, utc });
-        let Some(decision) = decision else { return };
+        let Some(decision) = self.engine.decide(event, Now { mono, utc }) else { return };
         self.stepped = t;
         let mut changed = false;
         for (heater, (command, sent)) in decision.desired.commands.iter().zip(&mut self.sent).enumerate() {

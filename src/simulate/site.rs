@@ -59,16 +59,17 @@ impl Unit {
         self.cap.max(self.model.params().idle).min(self.model.jobs_power(jobs))
     }
 
-    /// Run from `at` for `dt`, with what arrives on the way.
-    fn step(&mut self, mut at: f64, dt: f64, jobs: f64) {
+    /// Run from `at` for `dt`, with what arrives on the way; the energy that it took, J.
+    fn step(&mut self, mut at: f64, dt: f64, jobs: f64) -> f64 {
         let end = at + dt;
+        let mut joules = 0.0;
         loop {
             let next = self.coming.front().map_or(f64::INFINITY, |coming| coming.at).min(self.lease_ends);
             let until = next.clamp(at, end);
-            self.model.step(self.cap, jobs, secs(until - at));
+            joules += run(&mut self.model, self.cap, jobs, until - at);
             at = until;
             if next > end {
-                return;
+                return joules;
             }
             if self.lease_ends <= at {
                 self.cap = self.fallback;
@@ -149,13 +150,21 @@ impl Site {
 
     /// Run for `dt` seconds; short, where something moves.
     pub fn step(&mut self, dt: f64, jobs: f64) {
-        let before = self.power();
-        for unit in &mut self.units {
-            unit.step(self.at, dt, jobs);
-        }
+        let joules: f64 = self.units.iter_mut().map(|unit| unit.step(self.at, dt, jobs)).sum();
         self.at += dt;
-        self.water.step((before + self.power()) * 0.5, secs(dt));
+        self.water.step(Watts::of(joules / dt), secs(dt));
     }
+}
+
+/// Run a heater for `dt` seconds under a cap; the energy that it took, J.
+pub(super) fn run(model: &mut HeaterModel, cap: Watts, jobs: f64, dt: f64) -> f64 {
+    let before = model.power().get();
+    let params = *model.params();
+    let target = cap.max(params.idle).min(model.jobs_power(jobs)).get();
+    model.step(cap, jobs, secs(dt));
+    // On its way to the target power is left behind at 1/tau: what is missing is tau times the way that was made.
+    let tau = if target > before { params.up } else { params.down }.as_secs_f64();
+    target * dt + (before - model.power().get()) * tau
 }
 
 /// The water of a case.

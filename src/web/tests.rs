@@ -46,7 +46,7 @@ fn at(s: u64) -> Now {
     Now { mono: Mono::from_start(Duration::from_secs(s)), utc }
 }
 
-fn roles<R: Ord + Copy>(bound: &[(R, u32)]) -> Roles<R> {
+fn roles<R: crate::plant::Role>(bound: &[(R, u32)]) -> Roles<R> {
     let mut roles = Roles::default();
     for (role, point) in bound {
         roles.bind(*role, PointId(*point));

@@ -168,7 +168,9 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         outside: heaters_outside,
         observe: false,
     };
-    let gateway = Gateway::start(setup).await.map_err(|error| DemoError::Gateway(as_option(&error)))?;
+    let files = load::mapping_files(None);
+    let gateway =
+        Gateway::start_recorded(setup, &files).await.map_err(|error| DemoError::Gateway(as_option(&error)))?;
 
     for name in super::HEATERS.iter().filter(|name| !args.without_heater(name)) {
         tasks.spawn(HeaterSim::new(site_id.as_str(), *name, link.clone()).run(Arc::clone(&clock), stop.clone()));
