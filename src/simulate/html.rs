@@ -125,10 +125,10 @@ fn section(body: &mut String, job: &Job) {
             label: "power, kW",
             time,
             lines: vec![
-                line("lowest and", "#9aa3ab", Style::Dashed, &|m| m.bounds.0),
-                line("highest allowed", "#9aa3ab", Style::Dashed, &|m| m.bounds.1),
-                line("sum of caps", "#e08e2b", Style::Steps, &|m| m.cap),
+                line("least allowed", "#9aa3ab", Style::Dashed, &|m| m.bounds.0),
+                line("most allowed", "#9aa3ab", Style::Dashed, &|m| m.bounds.1),
                 line("power", "#2b6cb0", Style::Solid, &|m| m.power),
+                line("sum of caps", "#e08e2b", Style::Steps, &|m| m.cap),
             ],
             marks: shown,
         },

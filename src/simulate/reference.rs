@@ -24,7 +24,9 @@ const RAMP_DOWN: f64 = 1.0;
 /// What electrical power is possible now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bounds {
-    /// Least.
+    /// Least that servers draw, whatever their caps say.
+    pub idle: Watts,
+    /// Least that may be commanded.
     pub low: Watts,
     /// Most that ceilings allow.
     pub high: Watts,
@@ -53,8 +55,8 @@ impl Attainable {
     }
 
     /// Run for `dt` seconds towards the heat of a power.
-    pub fn step(&mut self, power: Watts, jobs: Watts, eta: f64, dt: f64) {
-        self.water.step(power.min(jobs) * eta, secs(dt));
+    pub fn step(&mut self, power: Watts, bounds: Bounds, eta: f64, dt: f64) {
+        self.water.step(power.max(bounds.idle).min(bounds.jobs) * eta, secs(dt));
     }
 
     pub fn heat(&self) -> Watts {

@@ -311,10 +311,11 @@ impl Run<'_> {
     }
 
     fn bounds(&self, jobs: f64) -> Bounds {
-        let mut bounds = Bounds { low: Watts::ZERO, high: Watts::ZERO, jobs: Watts::ZERO };
+        let mut bounds = Bounds { idle: Watts::ZERO, low: Watts::ZERO, high: Watts::ZERO, jobs: Watts::ZERO };
         for unit in &self.site.units {
             // A heater that nobody can reach does what it does.
             let (low, high) = if unit.cut { (unit.power(), unit.power()) } else { (unit.idle(), unit.rated()) };
+            bounds.idle += low;
             bounds.low += low;
             bounds.high += high;
             bounds.jobs += high.min(unit.jobs_power(jobs));
@@ -361,14 +362,14 @@ impl Run<'_> {
                 _ => self.zone.asked,
             };
             let power = self.attainable.power(asked, eta, bounds);
-            self.attainable.step(power, bounds.jobs, eta, dt);
+            self.attainable.step(power, bounds, eta, dt);
             self.site.step(dt, jobs);
             let heat = self.site.water.heat();
             self.tracking.add(now + dt, dt, heat.kw(), self.attainable.heat().kw());
             self.zone.heat(now, dt, heat, outdoor);
 
             let power = self.oracle_attainable.power(self.oracle_zone.asked, eta, bounds);
-            self.oracle_attainable.step(power, bounds.jobs, eta, dt);
+            self.oracle_attainable.step(power, bounds, eta, dt);
             self.oracle.step(dt, jobs);
             let heat = self.oracle.water.heat();
             self.oracle_tracking.add(now + dt, dt, heat.kw(), self.oracle_attainable.heat().kw());

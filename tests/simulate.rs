@@ -1,0 +1,84 @@
+//! The measures of heat control on the shipped scenarios, with fixed seeds: what the table of docs/simulate.md promises.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use heatgate::simulate::{Job, Measures, Scenario, Study, study};
+
+/// One line of what must hold: scenario, variant ("" where there is none), measure, its name, and the most that it may be.
+type Bound = (&'static str, &'static str, fn(&Measures) -> f64, &'static str, f64);
+
+/// On the nominal plant.
+#[rustfmt::skip]
+const NOMINAL: &[Bound] = &[
+    // The oracle of the study from which the law comes has 1.05 and 0.61: this is the same plant, and the same measure.
+    ("steps", "", |m| (m.oracle_rmse_pct - 1.05).abs(), "oracle RMSE off 1.05", 0.03),
+    ("two-days", "", |m| (m.oracle_rmse_pct - 0.61).abs(), "oracle RMSE off 0.61", 0.02),
+    ("two-days", "", |m| (m.oracle_under_kh - 6.2).abs(), "oracle's cold off 6.2 K.h", 0.15),
+    ("two-days", "", |m| (m.oracle_over_kh - 3.8).abs(), "oracle's warmth off 3.8 K.h", 0.15),
+    ("steps", "", |m| m.rmse_pct, "RMSE", 1.15),
+    ("two-days", "", |m| m.rmse_pct, "RMSE", 0.70),
+    ("steps", "", |m| m.changes_per_hour, "changes per hour", 4.0),
+    ("two-days", "", |m| m.changes_per_hour, "changes per hour", 3.5),
+    ("two-days", "", |m| m.under_kh - m.oracle_under_kh, "cold beyond the oracle's", 0.1),
+    ("two-days", "", |m| m.over_kh - m.oracle_over_kh, "warmth beyond the oracle's", 0.1),
+    ("two-days", "", |m| m.energy_error_pct, "energy error", 0.10),
+    ("noisy-bms", "0.03 K", |m| m.changes_per_hour, "changes per hour", 8.0),
+    ("noisy-bms", "0.1 K", |m| m.changes_per_hour, "changes per hour", 17.0),
+    ("job-shortage", "steps", |m| m.excess_pct, "excess", 0.0),
+    ("job-shortage", "two-days", |m| m.excess_pct, "excess", 0.0),
+    ("lost-bms", "", |m| m.policy_after_s, "time to the policy", 310.0),
+];
+
+/// Caps outside their bounds or above the ramp line, and late or raising policies: none, whatever the scenario.
+const NEVER: &str = "violations";
+
+fn found<'a>(jobs: &'a [Job], scenario: &str, variant: &str) -> &'a Job {
+    jobs.iter()
+        .find(|job| job.scenario == scenario && job.variant.as_deref().unwrap_or_default() == variant)
+        .unwrap_or_else(|| panic!("{scenario} {variant} was not run"))
+}
+
+fn run(names: &[&str], draws: Option<u32>) -> Vec<Job> {
+    let scenarios = names.iter().map(|name| Scenario::builtin(name).unwrap()).collect();
+    study(&Study { scenarios, draws, seed: 7, believed: 0.95, moments: 0, threads: 2 }, &|_, _| {}).unwrap()
+}
+
+#[test]
+fn the_nominal_plant_is_controlled_as_promised() {
+    let jobs = run(&["steps", "two-days", "noisy-bms", "job-shortage", "lost-bms", "lost-controller", "shed"], None);
+    let mut broken = Vec::new();
+    for (scenario, variant, measure, name, most) in NOMINAL {
+        let value = measure(&found(&jobs, scenario, variant).summary.median);
+        if value > *most {
+            broken.push(format!("{scenario} {variant}: {name} is {value:.3}, at most {most}"));
+        }
+    }
+    for job in &jobs {
+        for (t, wrong) in &job.outcome.wrong {
+            broken.push(format!("{} at {t:.0} s: {wrong}", job.scenario));
+        }
+        if job.summary.worst.violations > 0.0 {
+            broken.push(format!("{}: {} {NEVER}", job.scenario, job.summary.worst.violations));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
+    let of = |threads| {
+        let scenarios = vec![Scenario::builtin("steps").unwrap()];
+        let asked = Study { scenarios, draws: Some(4), seed: 3, believed: 0.95, moments: 0, threads };
+        format!("{:?}", study(&asked, &|_, _| {}).unwrap().iter().map(|job| job.summary).collect::<Vec<_>>())
+    };
+    assert_eq!(of(1), of(2));
+}
+
+#[test]
+fn a_loss_is_survived_within_its_bounds_on_random_plants() {
+    for job in run(&["lost-bms", "lost-controller"], Some(6)) {
+        let worst = job.summary.worst;
+        assert_eq!(worst.violations, 0.0, "{}: {:?}", job.scenario, job.outcome.wrong);
+        assert!(worst.policy_after_s <= 310.0, "{}: {}", job.scenario, worst.policy_after_s);
+    }
+}
