@@ -1,5 +1,6 @@
 //! How a request is turned down, and the small PDUs that answer one (clause 20.1).
 
+use bacnet_services::list_manipulation::ChangeListError;
 use bacnet_services::wpm::WritePropertyMultipleError;
 use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice, ErrorClass, ErrorCode, RejectReason};
@@ -36,6 +37,11 @@ impl Failure {
     pub(super) const LOG_FULL: Self = Self::new(ErrorClass::OBJECT, ErrorCode::LOG_BUFFER_FULL);
     pub(super) const NOT_TRIGGERED: Self =
         Self::new(ErrorClass::PROPERTY, ErrorCode::NOT_CONFIGURED_FOR_TRIGGERED_LOGGING);
+    pub(super) const NO_SPACE_TO_WRITE: Self = Self::new(ErrorClass::RESOURCES, ErrorCode::NO_SPACE_TO_WRITE_PROPERTY);
+    pub(super) const NO_ELEMENT: Self = Self::new(ErrorClass::SERVICES, ErrorCode::LIST_ELEMENT_NOT_FOUND);
+    pub(super) const NO_ALARM: Self = Self::new(ErrorClass::OBJECT, ErrorCode::NO_ALARM_CONFIGURED);
+    pub(super) const INVALID_EVENT_STATE: Self = Self::new(ErrorClass::SERVICES, ErrorCode::INVALID_EVENT_STATE);
+    pub(super) const INVALID_TIME_STAMP: Self = Self::new(ErrorClass::SERVICES, ErrorCode::INVALID_TIME_STAMP);
     pub(super) const BUSY: Self = Self::new(ErrorClass::DEVICE, ErrorCode::DEVICE_BUSY);
     pub(super) const GOING_DOWN: Self = Self::new(ErrorClass::DEVICE, ErrorCode::OPERATIONAL_PROBLEM);
 
@@ -130,6 +136,15 @@ pub(super) fn multiple_error(invoke: u8, failure: Failure, first: &Reference) ->
         first_failed_write_attempt: first.clone(),
     };
     body.encode(&mut out);
+    out.freeze()
+}
+
+/// ChangeList-Error (clause 21): with the first element that failed, 0 when it was none of them.
+pub(super) fn change_list_error(invoke: u8, service: ConfirmedServiceChoice, failure: Failure, element: u32) -> Bytes {
+    let mut out = BytesMut::with_capacity(16);
+    out.put_slice(&[0x50, invoke, service.to_raw()]);
+    let Failure { class: error_class, code: error_code } = failure;
+    ChangeListError { error_class, error_code, first_failed_element_number: element }.encode(&mut out);
     out.freeze()
 }
 

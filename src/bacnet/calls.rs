@@ -109,7 +109,8 @@ impl Calls {
     }
 }
 
-fn who_is(device: u32) -> Option<Bytes> {
+/// A Who-Is for one device.
+pub(super) fn who_is(device: u32) -> Option<Bytes> {
     let range = DeviceInstanceRange::single(device).ok()?;
     let mut out = discovery::unconfirmed(UnconfirmedServiceChoice::WHO_IS);
     WhoIsRequest { range: Some(range) }.encode(&mut out);

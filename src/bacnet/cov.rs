@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use super::answer::Failure;
 use super::link::Peer;
-use super::objects::{Entry, View, Wire, present, property, status_flags, subscribable, wire};
+use super::objects::{Entry, View, Wire, present, property, subscribable, wire};
 use super::settings::{APDU_TIMEOUT, RETRIES};
 use crate::time::Mono;
 
@@ -138,7 +138,7 @@ impl Subscription {
     fn now(&self, view: &View<'_>, entry: &Entry) -> Option<Told> {
         let shown = view.shown(entry);
         let flags = match &shown {
-            Some(shown) => Some(status_flags(shown.def, shown.state)),
+            Some(shown) => Some(shown.flags()),
             None => {
                 let mut out = BytesMut::new();
                 // a bit string of one octet: tag, unused bits, flags

@@ -10,6 +10,7 @@
 //!
 //! Words of the wire are ASHRAE 135's; clauses are cited from the 2016 edition.
 
+mod alarm;
 mod answer;
 mod bbmd;
 mod bip;

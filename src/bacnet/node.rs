@@ -373,6 +373,7 @@ impl Running {
                         let _ = reply.send(outcome);
                     }
                 }
+                Effect::Dropped(what) => ports.metrics.dropped(LINK, what),
                 Effect::Rejected(cause) => ports.metrics.rejected(LINK, cause),
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bacnet_types::primitives::ObjectIdentifier;
 
+use super::alarm;
 use super::civil::DateTime;
 use super::clock::Clock;
 use super::objects::{Body, Catalog};
@@ -31,6 +32,8 @@ const KEPT: usize = 12;
 /// A checked write to something of the device's own: it cannot fail any more.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
+    /// What alarms hold.
+    Alarm(alarm::Change),
     /// COV_Increment of a face, by its place in the plant, in its unit.
     Increment {
         /// Place of the face.
@@ -158,6 +161,8 @@ impl Own {
                 self.clock.offset = minutes;
                 self.keep_clock();
             }
+            // Not kept here.
+            Change::Alarm(_) => {}
             Change::Trend { place, change } => self.trends.apply(place, change),
             Change::Shed { place, change } => self.sheds.apply(place, &change),
         }

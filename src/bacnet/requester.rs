@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     Notification(Serial),
     /// A call of the client, by its number.
     Call(u64),
+    /// A confirmed event notification.
+    Event(u64),
 }
 
 /// How it ended.
@@ -101,7 +103,7 @@ impl Requester {
     /// An answer: SimpleACK, ComplexACK, Error, Reject or Abort. `None` when nobody waits for it.
     pub(super) fn on_answer(&mut self, peer: &Peer, apdu: &[u8]) -> Option<(Purpose, Outcome)> {
         let (&[kind, invoke, third], rest) = apdu.split_first_chunk::<3>()?;
-        let key = (*peer, invoke);
+        let key = self.key(peer, invoke)?;
         let pending = self.pending.get(&key)?;
         let same_service = pending.service == third;
         let outcome = match kind >> 4 {
@@ -114,6 +116,14 @@ impl Requester {
             _ => return None,
         };
         self.pending.remove(&key).map(|pending| (pending.purpose, outcome))
+    }
+
+    /// The request that an answer is for: one that went to a network through whichever router would take it is answered
+    /// through the one that did.
+    fn key(&self, peer: &Peer, invoke: u8) -> Option<(Peer, u8)> {
+        let through = |link| (Peer { link, ..*peer }, invoke);
+        let any = peer.route.is_some().then(|| through(Peer::ANY_ROUTER));
+        std::iter::once(through(peer.link)).chain(any).find(|key| self.pending.contains_key(key))
     }
 
     /// When the next request is sent again or given up.

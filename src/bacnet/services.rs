@@ -63,6 +63,13 @@ pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
     Service::executed(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property),
     Service::executed(C::DEVICE_COMMUNICATION_CONTROL, 17, "DeviceCommunicationControl", Stack::control_communication),
     Service::executed(C::REINITIALIZE_DEVICE, 20, "ReinitializeDevice", Stack::reinitialize),
+    Service::executed(C::ACKNOWLEDGE_ALARM, 0, "AcknowledgeAlarm", Stack::acknowledge_alarm),
+    Service::executed(C::GET_EVENT_INFORMATION, 39, "GetEventInformation", Stack::event_information),
+    Service::executed(C::GET_ALARM_SUMMARY, 3, "GetAlarmSummary", Stack::alarm_summary),
+    Service::executed(C::GET_ENROLLMENT_SUMMARY, 4, "GetEnrollmentSummary", Stack::enrollment_summary),
+    Service::executed(C::ADD_LIST_ELEMENT, 8, "AddListElement", Stack::change_list),
+    Service::executed(C::REMOVE_LIST_ELEMENT, 9, "RemoveListElement", Stack::change_list),
+    Service::sent(C::CONFIRMED_EVENT_NOTIFICATION, 2, "ConfirmedEventNotification"),
     Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
 ];
 
@@ -74,6 +81,7 @@ pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
     Service::executed(U::TIME_SYNCHRONIZATION, 32, "TimeSynchronization", Stack::synchronize),
     Service::executed(U::UTC_TIME_SYNCHRONIZATION, 36, "UTCTimeSynchronization", Stack::synchronize_utc),
     Service::sent(U::I_HAVE, 27, "I-Have"),
+    Service::sent(U::UNCONFIRMED_EVENT_NOTIFICATION, 29, "UnconfirmedEventNotification"),
     Service::sent(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification"),
 ];
 

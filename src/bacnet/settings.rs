@@ -17,8 +17,8 @@ pub(super) const SEGMENT_TIMEOUT: Duration = Duration::from_millis(2000);
 pub(super) const RETRIES: u8 = 3;
 /// Segments that we propose to send, or take, per acknowledgement.
 pub(super) const WINDOW: u8 = 16;
-/// ANSI/ASHRAE 135-2016. Its demands on a server without event reporting are met: Property_List (revision 14), Network
-/// Port (17), Current_Command_Priority of what is commandable.
+/// ANSI/ASHRAE 135-2016. Its demands on a server are met: Property_List (revision 14), Network Port (17),
+/// Current_Command_Priority of what is commandable, Event_Detection_Enable of what reports events (13).
 pub(super) const PROTOCOL_REVISION: u32 = 19;
 
 /// One B/IP port: an address of ours and the subnet that it is in.

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::decision::Desired;
 use crate::plant::{
-    AlarmFace, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, ServiceObject, ShedLevel, Source,
+    AlarmFace, ClassDefaults, Commandable, Condition, ObjectFace, ObjectKind, Plant, PointDef, ServiceObject,
+    ShedLevel, Source,
 };
 use crate::point::{Image, Kind, PointId, PointKey, PriorityArray, Reading, Sample, Slot, Value};
 use crate::ports::{Keepsakes, Ports, Requests, Submission};
@@ -116,6 +117,11 @@ pub(crate) fn plant(extra: u32) -> Plant {
     for (n, id) in (100..).zip(more) {
         face(id, ObjectKind::AnalogInput, n, Unit::Celsius, 0.1);
     }
+    plant.bacnet_services.push(ServiceObject::NotificationClass {
+        instance: 1,
+        name: PointKey::new("hall/notifications").unwrap(),
+        defaults: ClassDefaults::default(),
+    });
     plant
 }
 

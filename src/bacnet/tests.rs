@@ -314,7 +314,7 @@ fn a_long_list_goes_out_in_segments_that_the_peer_can_take() {
         assert!(said.len() <= 2);
     }
     let ack = ReadPropertyAckRef::decode(&whole).unwrap();
-    assert_eq!(ack.property_value.len(), 5 * (2 + 10 + 200));
+    assert_eq!(ack.property_value.len(), 5 * (2 + 10 + 200 + 1));
     assert_eq!(dialogue.stack.wake(), None);
     // at most two segments; none at all
     assert_eq!(dialogue.ask(&read_property(2, 0x12, DEVICE, P::OBJECT_LIST)), [0x71, 2, 1]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bacnet_types::enums::{ObjectType, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
-use super::{device, load, point, port, trend};
+use super::{class, device, load, point, port, trend};
 use crate::bacnet::bip::PortState;
 use crate::bacnet::settings::Settings;
 use crate::plant::{Plant, ServiceObject};
@@ -24,6 +24,8 @@ pub(in crate::bacnet) enum Body {
     Trend(usize),
     /// A load control, by its place there.
     Load(usize),
+    /// A notification class, by its place there.
+    Class(usize),
 }
 
 /// What WriteProperty may do with a property.
@@ -119,7 +121,7 @@ impl Catalog {
             let kind = ObjectType::from_raw(u32::from(face.kind.code()));
             catalog.add(kind, face.instance, face.name.clone(), Body::Face(place), rows);
         }
-        let (logs, loads): (Arc<[Row]>, Arc<[Row]>) = (trend::rows().into(), load::rows().into());
+        let [classes, logs, loads] = [class::rows(), trend::rows(), load::rows()].map(Arc::<[Row]>::from);
         for (place, service) in plant.bacnet_services.iter().enumerate() {
             let (kind, instance, name, body, rows) = match service {
                 ServiceObject::TrendLog { instance, name, .. } => {
@@ -128,7 +130,9 @@ impl Catalog {
                 ServiceObject::LoadControl { instance, name, .. } => {
                     (ObjectType::LOAD_CONTROL, instance, name, Body::Load(place), &loads)
                 }
-                ServiceObject::NotificationClass { .. } => continue,
+                ServiceObject::NotificationClass { instance, name, .. } => {
+                    (ObjectType::NOTIFICATION_CLASS, instance, name, Body::Class(place), &classes)
+                }
             };
             catalog.add(kind, *instance, name.to_string(), body, Arc::clone(rows));
         }

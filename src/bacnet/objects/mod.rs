@@ -1,8 +1,11 @@
 //! Objects and properties: a pure function of plant, image and settings.
 
 mod catalog;
+mod class;
 mod device;
 mod load;
+mod event;
+mod list;
 mod point;
 mod port;
 mod range;
@@ -16,17 +19,19 @@ mod write;
 mod tests;
 
 pub(super) use catalog::{Access, Body, Catalog, Entry, Row};
+pub(super) use list::change_list;
 pub(super) use point::{increment, subscribable};
 pub(super) use range::read_range;
 pub(super) use read::{read_property, read_property_multiple};
 pub(super) use types::types;
-pub(super) use wire::{Wire, present, status_flags};
+pub(super) use wire::{Wire, kindred, present, reliability, status_flags};
 pub(super) use write::{Checked, wire, write_property, write_property_multiple};
 
 use bacnet_encoding::primitives;
 use bacnet_types::enums::PropertyIdentifier;
 use bytes::BytesMut;
 
+use super::alarm::{Alarms, Source, in_alarm};
 use super::answer::Failure;
 use super::bip::PortState;
 use super::cov::Subscriptions;
@@ -50,6 +55,7 @@ pub(super) struct View<'a> {
     pub(super) lines: &'a [PortState],
     /// The number of our network.
     pub(super) network: Number,
+    pub(super) alarms: &'a Alarms,
     pub(super) now: Now,
 }
 
@@ -62,9 +68,16 @@ pub(super) struct Shown<'a> {
     /// Place of the face in the plant.
     place: usize,
     own: &'a Own,
+    /// It reports events.
+    event: Option<&'a Source>,
 }
 
 impl Shown<'_> {
+    /// Status_Flags, with what the event state says.
+    pub(super) fn flags(&self) -> u8 {
+        status_flags(self.def, self.state) | self.event.map_or(0, |source| in_alarm(source.memory.state))
+    }
+
     /// COV_Increment in the unit of the face: as written, else as mapped.
     pub(super) fn increment(&self) -> f64 {
         self.own.increment(self.place).unwrap_or_else(|| point::increment(self.face))
@@ -77,7 +90,8 @@ impl<'a> View<'a> {
         let Body::Face(place) = entry.body else { return None };
         let face = self.plant.bacnet.get(place)?;
         let def = self.plant.point(face.point)?;
-        Some(Shown { face, def, state: self.image.get(face.point), place, own: self.own })
+        let (state, event) = (self.image.get(face.point), self.alarms.source(place));
+        Some(Shown { face, def, state, place, own: self.own, event })
     }
 }
 
@@ -168,6 +182,9 @@ pub(super) fn property(
             Body::Trend(place) => trend::read(view, place, property, cell),
             Body::Load(place) => load::read(view, place, property, cell),
             Body::Port(place) => port::read(view, place, property, cell),
+            Body::Class(place) => {
+                class::read(view.alarms.class_at(place).ok_or(Failure::UNKNOWN_OBJECT)?, property, cell)
+            }
             Body::Face(_) => {
                 let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
                 point::read(&shown, property, cell)

@@ -6,7 +6,8 @@ use bacnet_types::enums::PropertyIdentifier as P;
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::catalog::{Row, may, must};
-use super::wire::{Wire, accumulator_scale, present, reliability, show, states, status_flags, to_face};
+use super::event::{self, Reports};
+use super::wire::{Wire, accumulator_scale, kindred, present, reliability, show, states, to_face};
 use super::write::wire;
 use super::{Cell, Shown, put_text};
 use crate::bacnet::answer::Failure;
@@ -76,16 +77,23 @@ pub(super) struct Shape {
     pub(super) ranged: bool,
     /// How many texts it has.
     pub(super) texts: usize,
+    /// How it reports events.
+    pub(super) reports: Option<Reports>,
 }
 
 impl Shape {
     /// Everything that an object of its type can have.
     pub(super) const fn full(kind: ObjectKind) -> Self {
-        Self { commandable: takes_commands(kind), ranged: true, texts: 2 }
+        Self { commandable: takes_commands(kind), ranged: true, texts: 2, reports: Reports::full(kind) }
     }
 
     pub(super) fn of(def: &PointDef, face: &ObjectFace) -> Self {
-        Self { commandable: commandable(def, face).is_some(), ranged: def.range.is_some(), texts: def.texts.len() }
+        Self {
+            commandable: commandable(def, face).is_some(),
+            ranged: def.range.is_some(),
+            texts: def.texts.len(),
+            reports: Reports::of(face),
+        }
     }
 }
 
@@ -138,6 +146,7 @@ pub(super) fn rows(kind: ObjectKind, shape: Shape) -> Vec<Row> {
         let row = if output { must } else { may };
         rows.extend([row(P::PRIORITY_ARRAY), row(P::RELINQUISH_DEFAULT), row(P::CURRENT_COMMAND_PRIORITY)]);
     }
+    rows.extend(shape.reports.map(Reports::rows).into_iter().flatten());
     rows.push(must(P::PROPERTY_LIST));
     rows
 }
@@ -153,9 +162,9 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
         }
         P::PRESENT_VALUE => cell.wire(present(def, face, state)),
         P::DESCRIPTION => cell.text(if face.description.is_empty() { &def.description } else { &face.description }),
-        P::STATUS_FLAGS => cell.flags(status_flags(def, state)),
-        // normal: there is no event reporting (clause 12.2.8)
-        P::EVENT_STATE => cell.enumerated(0),
+        P::STATUS_FLAGS => cell.flags(shown.flags()),
+        // normal where there is no event reporting (clause 12.2.8)
+        P::EVENT_STATE => cell.enumerated(shown.event.map_or(0, |source| source.memory.state.raw().into())),
         P::RELIABILITY => cell.enumerated(reliability(def, state)),
         P::OUT_OF_SERVICE => cell.boolean(false),
         P::UNITS => cell.enumerated(face.unit.bacnet()),
@@ -196,7 +205,7 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
                 None => primitives::encode_app_null(out),
             })
         }
-        _ => Err(Failure::UNKNOWN_PROPERTY),
+        _ => event::read(shown.event.ok_or(Failure::UNKNOWN_PROPERTY)?, face.kind, property, cell),
     }
 }
 
@@ -227,7 +236,7 @@ fn written_step(kind: ObjectKind, written: Wire) -> Result<f64, Failure> {
 /// A bound of the point in the type of Present_Value.
 fn number(def: &PointDef, face: &ObjectFace, bound: f64) -> Wire {
     let value = crate::point::Value::from_f64(Kind::Number, bound);
-    value.map_or(Wire::Null, |_| typed(face.kind, to_face(def, face, bound)))
+    value.map_or(Wire::Null, |_| kindred(face.kind, to_face(def, face, bound)))
 }
 
 /// COV_Increment in its type: Unsigned for the integer types.
@@ -235,16 +244,6 @@ fn step(kind: ObjectKind, step: f64) -> Wire {
     match kind {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         ObjectKind::IntegerValue | ObjectKind::PositiveIntegerValue => Wire::Unsigned(step.ceil() as u64),
-        kind => typed(kind, step),
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-fn typed(kind: ObjectKind, number: f64) -> Wire {
-    match kind {
-        ObjectKind::LargeAnalogValue => Wire::Double(number),
-        ObjectKind::IntegerValue => Wire::Signed(number.round() as i32),
-        ObjectKind::PositiveIntegerValue => Wire::Unsigned(number.round().max(0.0) as u64),
-        _ => Wire::Real(number as f32),
+        kind => kindred(kind, step),
     }
 }

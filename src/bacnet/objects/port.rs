@@ -182,6 +182,7 @@ mod tests {
             settings,
             image: &testing::image(&plant),
             subscriptions: &Subscriptions::default(),
+            alarms: &crate::bacnet::alarm::Alarms::default(),
             own: &Own::default(),
             lines: &lines,
             network: Number::Learned(7, true),

@@ -22,15 +22,18 @@ struct Bench {
     own: Own,
     lines: Vec<PortState>,
     network: Number,
+    alarms: Alarms,
 }
 
 impl Bench {
     fn new(extra: u32) -> Self {
         let plant = testing::plant(extra);
         let settings = Settings { location: "Lyon".to_owned(), ..Settings::default() };
+        let catalog = Catalog::new(&plant, &settings);
         Self {
             image: testing::image(&plant),
-            catalog: Catalog::new(&plant, &settings),
+            alarms: Alarms::new(&plant, &catalog),
+            catalog,
             plant,
             lines: PortState::initial(&settings),
             settings,
@@ -50,6 +53,7 @@ impl Bench {
             own: &self.own,
             lines: &self.lines,
             network: self.network,
+            alarms: &self.alarms,
             now: Now { mono: Mono::START, utc: Utc::from_millis(1_764_000_000_123) },
         }
     }
@@ -121,14 +125,9 @@ fn every_listed_property_of_every_object_can_be_read() {
 
 #[test]
 fn the_device_lists_itself_its_port_and_every_face_and_nothing_else() {
-    let mut bench = Bench::new(0);
-    bench.plant.bacnet_services.push(crate::plant::ServiceObject::NotificationClass {
-        instance: 1,
-        name: crate::point::PointKey::new("nc").unwrap(),
-        defaults: crate::plant::ClassDefaults::default(),
-    });
+    let bench = Bench::new(0);
     let list = bench.get(ObjectType::DEVICE, 47001, P::OBJECT_LIST, None).unwrap();
-    assert_eq!(list.len(), 2 + bench.plant.bacnet.len());
+    assert_eq!(list.len(), 2 + bench.plant.bacnet.len() + bench.plant.bacnet_services.len());
     assert_eq!(list[0], V::ObjectIdentifier(ObjectIdentifier::new(ObjectType::DEVICE, 47001).unwrap()));
     let at = |index| bench.get(ObjectType::DEVICE, ObjectIdentifier::WILDCARD_INSTANCE, P::OBJECT_LIST, Some(index));
     assert_eq!(at(0).unwrap(), [V::Unsigned(list.len() as u64)]);

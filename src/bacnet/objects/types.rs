@@ -3,7 +3,7 @@
 use bacnet_types::enums::ObjectType;
 
 use super::catalog::Row;
-use super::{device, load, point, port, trend};
+use super::{class, device, load, point, port, trend};
 use crate::plant::ObjectKind;
 
 /// One object type.
@@ -25,6 +25,7 @@ pub(in crate::bacnet) fn types() -> Vec<Type> {
         Type { kind: ObjectType::TREND_LOG, rows: trend::rows() },
         Type { kind: ObjectType::LOAD_CONTROL, rows: load::rows() },
         Type { kind: ObjectType::NETWORK_PORT, rows: port::all_rows() },
+        Type { kind: ObjectType::NOTIFICATION_CLASS, rows: class::rows() },
     ];
     let mut all: Vec<Type> = faces.chain(own).collect();
     all.sort_by_key(|one| one.kind.to_raw());

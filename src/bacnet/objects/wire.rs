@@ -32,8 +32,8 @@ impl Wire {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "only compared with an increment")]
-    fn number(self) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "only compared")]
+    pub(in crate::bacnet) fn number(self) -> Option<f64> {
         match self {
             Self::Real(value) => Some(f64::from(value)),
             Self::Double(value) => Some(value),
@@ -103,6 +103,17 @@ pub(super) fn show(def: &PointDef, face: &ObjectFace, value: Value) -> Wire {
     }
 }
 
+/// A number in the type of Present_Value; it saturates.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+pub(in crate::bacnet) fn kindred(kind: ObjectKind, number: f64) -> Wire {
+    match kind {
+        ObjectKind::LargeAnalogValue => Wire::Double(number),
+        ObjectKind::IntegerValue => Wire::Signed(number.round() as i32),
+        ObjectKind::PositiveIntegerValue => Wire::Unsigned(number.round().max(0.0) as u64),
+        _ => Wire::Real(number as f32),
+    }
+}
+
 /// What an object shows whose point never had a value: not a number where the type has that, else the lowest; its
 /// Status_Flags and Reliability say that it means nothing.
 const fn nothing(kind: ObjectKind) -> Wire {
@@ -153,8 +164,8 @@ pub(in crate::bacnet) fn reliability(def: &PointDef, state: Option<&PointState>)
     }
 }
 
-/// Status_Flags as the octet of its bit string: in-alarm, fault, overridden, out-of-service from the top. There is no
-/// event reporting, so Event_State is normal and in-alarm is never set (clause 12.2.7).
+/// Status_Flags as the octet of its bit string: in-alarm, fault, overridden, out-of-service from the top; in-alarm
+/// belongs to the event state, which is not known here (clause 12.2.7).
 pub(in crate::bacnet) fn status_flags(def: &PointDef, state: Option<&PointState>) -> u8 {
     if reliability(def, state) == 0 { 0 } else { 0b0100_0000 }
 }

@@ -1,15 +1,16 @@
 //! WriteProperty and WritePropertyMultiple (clauses 15.9, 15.10): request parameters in, commands to points and changes of
 //! the device's own out, or the Error that the standard names.
 
-use bacnet_encoding::primitives::{ApplicationValueRef, decode_application_value_ref};
+use bacnet_encoding::primitives::{ApplicationValueRef, decode_application_value, decode_application_value_ref};
 use bacnet_services::wpm::WritePropertyMultipleRequest;
 use bacnet_services::write_property::WritePropertyRequest;
 use bacnet_types::constructed::BACnetObjectPropertyReference as Reference;
 use bacnet_types::enums::{AbortReason, PropertyIdentifier};
-use bacnet_types::primitives::ObjectIdentifier;
+use bacnet_types::primitives::{ObjectIdentifier, PropertyValue};
 
 use super::wire::{Wire, accept};
-use super::{Access, Body, Entry, View, device, load, point, trend};
+use super::{Access, Body, Entry, View, class, device, event, load, point, trend};
+use crate::bacnet::alarm;
 use crate::bacnet::answer::{Failure, Refused};
 use crate::bacnet::own::Change;
 use crate::point::Priority;
@@ -123,13 +124,20 @@ fn own(view: &View<'_>, entry: &Entry, target: Target, value: &[u8]) -> Result<C
         Body::Load(place) => {
             load::write(view, place, target.property, target.index, value).map(|change| Change::Shed { place, change })
         }
+        Body::Class(place) => class::write(place, target.property, target.index, value).map(Change::Alarm),
         // None of the others is an array.
         _ if target.index.is_some() => Err(Failure::NOT_AN_ARRAY),
         Body::Device => device::write(target.property, value),
         Body::Port(_) => Err(Failure::WRITE_DENIED),
         Body::Face(_) => {
             let shown = view.shown(entry).ok_or(Failure::UNKNOWN_OBJECT)?;
-            point::write(&shown, entry.id, target.property, value)
+            match shown.event {
+                Some(_) if target.property != PropertyIdentifier::COV_INCREMENT => {
+                    let setting = event::write(view, shown.face.kind, target.property, value)?;
+                    Ok(Change::Alarm(alarm::Change::Source(shown.place, setting)))
+                }
+                _ => point::write(&shown, entry.id, target.property, value),
+            }
         }
     }
 }
@@ -156,6 +164,34 @@ fn command(
         value => Action::Set(accept(shown.def, shown.face, value)?),
     };
     Ok(Write { point: shown.def.id, action, priority })
+}
+
+/// Several primitive values, one behind the other; no array that is written has more.
+pub(super) fn wires(octets: &[u8]) -> Result<Vec<Wire>, Failure> {
+    const MOST: usize = 16;
+    let (mut values, mut rest) = (Vec::new(), octets);
+    while !rest.is_empty() {
+        let (_, end) = decode_application_value_ref(rest, 0).map_err(|_| Failure::WRONG_TYPE)?;
+        let (value, behind) = rest.split_at_checked(end).ok_or(Failure::WRONG_TYPE)?;
+        if values.len() >= MOST {
+            return Err(Failure::OUT_OF_RANGE);
+        }
+        values.push(wire(value)?);
+        rest = behind;
+    }
+    Ok(values)
+}
+
+/// A bit string of exactly so many bits.
+pub(super) fn bits<const N: usize>(octets: &[u8]) -> Result<[bool; N], Failure> {
+    let (value, end) = decode_application_value(octets, 0).map_err(|_| Failure::WRONG_TYPE)?;
+    match value {
+        PropertyValue::BitString { unused_bits, data } if end == octets.len() => match data.as_slice() {
+            [octet] if usize::from(unused_bits) + N == 8 => Ok(std::array::from_fn(|bit| octet & (0x80 >> bit) != 0)),
+            _ => Err(Failure::OUT_OF_RANGE),
+        },
+        _ => Err(Failure::WRONG_TYPE),
+    }
 }
 
 /// The one primitive value that a property takes.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bacnet_encoding::primitives::{decode_application_value, encode_property_value};
 use bacnet_services::read_property::{ReadPropertyAckRef, ReadPropertyRequest};
@@ -14,7 +15,7 @@ use super::*;
 use crate::bacnet::link::Peer;
 use crate::bacnet::stack::{Effect, Stack};
 use crate::bacnet::testing;
-use crate::plant::{ObjectFace, ObjectKind, Plant};
+use crate::plant::{AlarmFace, Condition, ObjectFace, ObjectKind, Plant};
 use crate::point::{Image, PointId};
 use crate::request::Refusal;
 use crate::time::Now;
@@ -30,6 +31,7 @@ fn plant() -> Plant {
             instance,
             name: format!("{} {instance}", ObjectKind::as_str(kind)),
             unit: plant.points[point.index()].unit,
+            alarm: alarm(kind),
             ..like.clone()
         });
     };
@@ -46,8 +48,19 @@ fn plant() -> Plant {
         face(commanded, *kind, 1000);
         face(shown, *kind, 1001);
     }
-    plant.bacnet_services = testing::services();
+    plant.bacnet_services.extend(testing::services());
     plant
+}
+
+/// Every type that can report events does.
+fn alarm(kind: ObjectKind) -> Option<AlarmFace> {
+    use ObjectKind as K;
+    let condition = match kind {
+        K::BinaryInput | K::BinaryValue => Condition::State(true),
+        K::BinaryOutput | K::MultiStateInput | K::MultiStateValue | K::Accumulator => return None,
+        _ => Condition::Limits { high: Some(1e6), low: None, deadband: 0.0 },
+    };
+    Some(AlarmFace { class: 1, condition, delay: Duration::ZERO, delay_normal: Duration::ZERO, event: false })
 }
 
 struct Device {

@@ -37,9 +37,9 @@ pub(in crate::bacnet) struct Ask<'d> {
     pub(in crate::bacnet) invoke: u8,
     pub(in crate::bacnet) service: Confirmed,
     /// Octets that the peer takes in one APDU.
-    max_apdu: usize,
+    pub(super) max_apdu: usize,
     /// The peer takes a segmented answer of at most so many segments.
-    segments: Option<usize>,
+    pub(super) segments: Option<usize>,
     pub(in crate::bacnet) params: &'d [u8],
 }
 
@@ -205,7 +205,7 @@ impl Stack {
                 self.take(ask, same, job, effects)
             }
             Checked::Own(change) => {
-                self.own.apply(change);
+                self.apply(change, effects);
                 self.acknowledge(ask, same, now, effects);
                 // A subscriber may have something to be told by now.
                 self.on_image(image, now, effects);
@@ -232,7 +232,7 @@ impl Stack {
             Some((failure, reference)) => answer::multiple_error(ask.invoke, *failure, reference),
         };
         if several.writes.is_empty() {
-            several.own.into_iter().for_each(|change| self.own.apply(change));
+            several.own.into_iter().for_each(|change| self.apply(change, effects));
             self.conclude(ask, same, answer, now, effects);
             self.on_image(image, now, effects);
             return Ok(());
@@ -272,7 +272,7 @@ impl Stack {
         let Some(job) = self.writes.finish(ticket) else { return };
         let apdu = match (verdict, &job.todo.first) {
             (Ok(_), _) => {
-                job.todo.own.into_iter().for_each(|change| self.own.apply(change));
+                job.todo.own.into_iter().for_each(|change| self.apply(change, effects));
                 job.todo.accepted
             }
             (Err(refusal), None) => Refused::Error(failure(refusal)).pdu(job.invoke, Confirmed::WRITE_PROPERTY),

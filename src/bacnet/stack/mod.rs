@@ -1,6 +1,7 @@
 //! The device as a pure machine: an APDU, an image, a verdict or a moment in, effects out. It never waits; it says when
 //! it wants to be woken.
 
+mod alarms;
 mod confirmed;
 mod manage;
 mod segments;
@@ -17,6 +18,7 @@ use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice as Confirmed, Unco
 use bacnet_types::error::Error;
 use bytes::Bytes;
 
+use super::alarm::{self, Alarms};
 use super::bip::PortState;
 use super::calls::{Call, Calls};
 use super::cov::{self, Subscriptions};
@@ -51,7 +53,6 @@ pub(in crate::bacnet) enum Effect {
         apdu: Bytes,
     },
     /// Send an APDU to everybody on our link.
-    #[allow(dead_code, reason = "a recipient of events can be just that")]
     Broadcast(Bytes),
     /// Send an APDU to everybody on another network, or on all of them (65535).
     BroadcastOn(u16, Bytes),
@@ -65,6 +66,8 @@ pub(in crate::bacnet) enum Effect {
     Restart,
     /// A call of the client has ended.
     Ended(u64, Outcome),
+    /// Count what a full queue dropped.
+    Dropped(&'static str),
     /// Count input that could not be understood.
     Rejected(&'static str),
 }
@@ -85,6 +88,7 @@ pub(in crate::bacnet) struct Stack {
     subscriptions: Subscriptions,
     own: Own,
     communication: Communication,
+    alarms: Alarms,
     sending: Vec<Sending>,
     receiving: Vec<Receiving>,
     writes: Writes,
@@ -97,9 +101,11 @@ pub(in crate::bacnet) struct Stack {
 impl Stack {
     /// The device of a plant.
     pub(in crate::bacnet) fn new(plant: Arc<Plant>, settings: Settings) -> Self {
+        let catalog = Catalog::new(&plant, &settings);
         Self {
-            catalog: Catalog::new(&plant, &settings),
             own: Own::new(&plant),
+            alarms: Alarms::new(&plant, &catalog),
+            catalog,
             plant,
             networks: Networks::new(settings.network),
             lines: PortState::initial(&settings),
@@ -117,8 +123,12 @@ impl Stack {
     /// What an earlier life of the process remembered, before anything else: the part of the key before the first `/` says
     /// whose it is.
     pub(in crate::bacnet) fn restore(&mut self, key: &str, value: &[u8]) {
-        if !self.own.restore(key, value, &self.catalog) {
-            // What this version does not know is left alone: a later one may.
+        let taken = match key.split_once('/') {
+            Some((alarm::OWNER, key)) => self.alarms.restore(key, value),
+            _ => self.own.restore(key, value, &self.catalog),
+        };
+        if !taken {
+            // What this version or this mapping does not have is left alone: the next may.
             tracing::debug!(key, "a keepsake of nobody");
         }
     }
@@ -215,6 +225,7 @@ impl Stack {
             own: &self.own,
             lines: &self.lines,
             network: self.networks.number(),
+            alarms: &self.alarms,
             now,
         }
     }
@@ -241,6 +252,7 @@ impl Stack {
             return;
         }
         self.subscriptions.heard(&peer);
+        self.alarms.outbox.heard(&peer);
         match first >> 4 {
             1 => self.unconfirmed(peer, apdu, image, now, effects),
             // Nothing else may be broadcast (clauses 5.4.5.1, 6.5).
@@ -312,16 +324,21 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
-        IAmRequest::decode(heard.params)?;
+        let announced = IAmRequest::decode(heard.params)?;
+        let device = announced.object_identifier.instance_number();
+        if self.alarms.outbox.found(device, heard.peer, now.mono) {
+            self.post(now, effects);
+        }
         for call in self.calls.on_i_am(heard.peer, heard.params) {
             self.place_call(call, heard.peer, now, effects);
         }
         Ok(())
     }
 
-    /// There is a new image: tell subscribers what moved.
+    /// There is a new image: make the transitions that are due, and tell subscribers what moved.
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         self.serve_own(image, now, effects);
+        self.watch(image, now, effects);
         if !self.may_initiate() {
             return self.hush(effects);
         }
@@ -370,6 +387,7 @@ impl Stack {
     fn ended(&mut self, purpose: Purpose, outcome: Outcome, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         match purpose {
             Purpose::Call(number) => effects.push(Effect::Ended(number, outcome)),
+            Purpose::Event(serial) => self.told(serial, &outcome, now, effects),
             Purpose::Notification(serial) => {
                 self.subscriptions.answered(serial);
                 // What changed meanwhile.
@@ -383,7 +401,8 @@ impl Stack {
         let sending = self.sending.iter().map(|sending| sending.deadline).min();
         let receiving = self.receiving.iter().map(|receiving| receiving.deadline).min();
         let speech = self.communication.wake();
-        [sending, receiving, speech, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
+        let alarms = self.alarms.wake(self.may_initiate());
+        [sending, receiving, speech, alarms, self.subscriptions.wake(), self.requester.wake(), self.calls.wake()]
             .into_iter()
             .flatten()
             .min()
@@ -407,6 +426,10 @@ impl Stack {
             match purpose {
                 Purpose::Call(number) => effects.push(Effect::Ended(number, Outcome::Silent)),
                 Purpose::Notification(serial) => self.subscriptions.unanswered(serial, now.mono),
+                Purpose::Event(serial) => {
+                    // It stays in its queue.
+                    self.alarms.outbox.ended(serial, &Outcome::Silent, now.mono);
+                }
             }
         }
         self.calls.on_time(now.mono, effects);
@@ -415,7 +438,8 @@ impl Stack {
             tracing::info!("BACnet communication control has run out");
             self.obey();
         }
-        if self.subscriptions.rested(now.mono) || allowed || freed {
+        let alarm = self.alarms.wake(self.may_initiate()).is_some_and(|wake| wake <= now.mono);
+        if self.subscriptions.rested(now.mono) || allowed || freed || alarm {
             self.on_image(image, now, effects);
         }
         self.hush(effects);
