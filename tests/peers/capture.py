@@ -136,4 +136,5 @@ def main(run: Run) -> None:
     run.check("the same bytes under a wrong protocol do not pass", seen > 0, f"{seen} frames")
 
 
-start(main)
+if __name__ == "__main__":
+    start(main)
