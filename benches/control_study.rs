@@ -1,5 +1,5 @@
 //! Heat control on a thousand random plants, on seeds that nothing was tuned on: medians and 95th percentiles of every scenario
-//! but week and year, as the table of docs/control-study.md. Takes about half an hour on two cores.
+//! but week and year, as a table in Markdown. Takes about half an hour on two cores.
 //!
 //!   cargo bench --bench control_study             1,000 plants
 //!   cargo bench --bench control_study -- 100      fewer
@@ -33,8 +33,12 @@ fn main() {
         }
     })
     .unwrap();
-    println!("{draws} random plants from seed {FIRST_SEED}, efficiency in the mapping {believed}; median / 95th percentile\n");
-    println!("| scenario | RMSE, % Pn | oracle | ratio | energy error, % | excess, % Pn | changes/h | violations, worst |");
+    println!(
+        "{draws} random plants from seed {FIRST_SEED}, efficiency in the mapping {believed}; median / 95th percentile\n"
+    );
+    println!(
+        "| scenario | RMSE, % Pn | oracle | ratio | energy error, % | excess, % Pn | changes/h | violations, worst |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for job in &jobs {
         let variant = job.variant.as_ref().map(|variant| format!(", {variant}")).unwrap_or_default();

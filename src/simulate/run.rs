@@ -299,6 +299,9 @@ impl Run<'_> {
                 *before = before.max(cap);
             } else if cap > *before + Watts::of(1.0) {
                 self.late += 1;
+                let (cap, before) = (cap.kw(), before.kw());
+                self.wrong.push((t as f64, format!("caps of {cap:.3} kW without a BMS, and {before:.3} kW before")));
+                self.wrong.truncate(20);
             }
         }
         let state = self.seat.state();
