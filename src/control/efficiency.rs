@@ -39,8 +39,9 @@ const FASTEST_PER_H: f64 = 0.05;
 const LONGEST_PAUSE_H: f64 = 1.0 / 6.0;
 /// Less heat than this share of nominal heat says nothing.
 const LEAST_HEAT: f64 = 0.05;
-/// Smallest difference of supply and return that a class 2 meter measures (EN 1434: 3 K).
-const LEAST_DELTA_K: f64 = 3.0;
+/// Smallest difference of supply and return that counts. Meters are built for 1, 2 or 3 K at least (EN 1434-1); with 3 K a
+/// zone of ten kelvin at full power would learn nothing at a third of it, and what the meter is worse there is in `SIGMA`.
+const LEAST_DELTA_K: f64 = 2.0;
 /// Unchanged while the model moved by this share: stuck.
 const STUCK: f64 = 0.02;
 /// More than this share above what the meter can show is no heat.
