@@ -42,6 +42,7 @@ impl Failure {
     pub(super) const NO_ALARM: Self = Self::new(ErrorClass::OBJECT, ErrorCode::NO_ALARM_CONFIGURED);
     pub(super) const INVALID_EVENT_STATE: Self = Self::new(ErrorClass::SERVICES, ErrorCode::INVALID_EVENT_STATE);
     pub(super) const INVALID_TIME_STAMP: Self = Self::new(ErrorClass::SERVICES, ErrorCode::INVALID_TIME_STAMP);
+    pub(super) const UNKNOWN_SUBSCRIPTION: Self = Self::new(ErrorClass::SERVICES, ErrorCode::UNKNOWN_SUBSCRIPTION);
     pub(super) const BUSY: Self = Self::new(ErrorClass::DEVICE, ErrorCode::DEVICE_BUSY);
     pub(super) const GOING_DOWN: Self = Self::new(ErrorClass::DEVICE, ErrorCode::OPERATIONAL_PROBLEM);
 

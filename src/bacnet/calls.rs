@@ -9,8 +9,7 @@ use bytes::Bytes;
 use super::client::Target;
 use super::discovery;
 use super::link::Peer;
-use super::requester::Outcome;
-use super::settings::{APDU_TIMEOUT, RETRIES};
+use super::requester::{Outcome, Patience};
 use super::stack::Effect;
 use crate::time::Mono;
 
@@ -28,6 +27,8 @@ pub(super) struct Call {
     pub(super) service: ConfirmedServiceChoice,
     /// Service parameters.
     pub(super) params: Bytes,
+    /// For the answer, and for the I-Am before it.
+    pub(super) patience: Patience,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl Calls {
         if self.waiting.len() >= WAITING {
             return None;
         }
-        self.waiting.push(Waiting { device, call, tries: 0, deadline: now.after(APDU_TIMEOUT) });
+        let deadline = now.after(call.patience.timeout);
+        self.waiting.push(Waiting { device, call, tries: 0, deadline });
         Some(who_is)
     }
 
@@ -86,6 +88,11 @@ impl Calls {
         self.bound.retain(|_, bound| bound != peer);
     }
 
+    /// Whether a device is being looked for.
+    pub(super) fn seeks(&self, device: u32) -> bool {
+        self.waiting.iter().any(|waiting| waiting.device == device)
+    }
+
     /// When a Who-Is is sent again or a call given up.
     pub(super) fn wake(&self) -> Option<Mono> {
         self.waiting.iter().map(|waiting| waiting.deadline).min()
@@ -97,9 +104,10 @@ impl Calls {
             if waiting.deadline > now {
                 return true;
             }
-            waiting.tries += 1;
-            waiting.deadline = now.after(APDU_TIMEOUT);
-            if waiting.tries > RETRIES {
+            let patience = waiting.call.patience;
+            waiting.tries = waiting.tries.saturating_add(1);
+            waiting.deadline = now.after(patience.timeout);
+            if waiting.tries > patience.retries {
                 effects.push(Effect::Ended(waiting.call.number, Outcome::Silent));
                 return false;
             }
@@ -120,13 +128,15 @@ pub(super) fn who_is(device: u32) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bacnet::settings::{APDU_TIMEOUT, RETRIES};
     use bacnet_types::enums::{ObjectType, Segmentation};
     use bacnet_types::primitives::ObjectIdentifier;
     use bytes::BytesMut;
 
     fn call(number: u64, device: u32) -> Call {
         let service = ConfirmedServiceChoice::READ_PROPERTY;
-        Call { number, target: Target::Device(device), service, params: Bytes::new() }
+        let patience = Patience::default();
+        Call { number, target: Target::Device(device), service, params: Bytes::new(), patience }
     }
 
     fn i_am(device: u32) -> BytesMut {

@@ -18,6 +18,9 @@ pub(super) fn unconfirmed(service: UnconfirmedServiceChoice) -> BytesMut {
 
 /// Our I-Am.
 pub(super) fn i_am(catalog: &Catalog, settings: &Settings) -> Option<Bytes> {
+    if settings.quiet {
+        return None;
+    }
     let mut out = unconfirmed(UnconfirmedServiceChoice::I_AM);
     let announced = IAmRequest {
         object_identifier: catalog.device()?,

@@ -12,6 +12,7 @@
 
 mod alarm;
 mod answer;
+mod assembly;
 mod bbmd;
 mod bip;
 mod calls;
@@ -19,6 +20,7 @@ mod civil;
 mod client;
 mod clock;
 mod cov;
+mod discover;
 mod discovery;
 #[doc(hidden)]
 pub mod fuzz;
@@ -49,7 +51,8 @@ mod tests;
 #[cfg(test)]
 mod range_tests;
 
-pub use client::{CallError, Client, Datum, ObjectRef, Target};
+pub use client::{Announced, Ask, CallError, Client, Datum, Found, Item, ObjectRef, Target, unreachable};
+pub use discover::{FoundDevice, FoundObject, Search, discover, draft};
 pub use node::Node;
 pub use pics::{Pics, PicsObject, PicsService, PicsTerm};
 pub use settings::{Interface, Password, Role, Settings};

@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::bbmd::Manager;
 use super::bip::{Port, Registration, Taken};
 use super::calls::Call;
-use super::client::{Asked, Client};
+use super::client::{Announced, Asked, Client, Devices, Wish};
 use super::link::{self, MAX_FRAME, Outbox, Peer};
 use super::network::{self, Incoming};
 use super::requester::Outcome;
@@ -49,7 +49,9 @@ pub struct Node {
     lines: Vec<Port>,
     stack: Stack,
     client: Client,
-    calls: mpsc::Receiver<Asked>,
+    calls: mpsc::Receiver<Wish>,
+    plant: Arc<Plant>,
+    observe: bool,
 }
 
 impl Node {
@@ -78,7 +80,9 @@ impl Node {
             settings.listen = SocketAddr::V4(first.interface().listen);
         }
         let (client, calls) = Client::channel();
-        Ok(Self { sockets, lines, stack: Stack::new(plant, settings), client, calls })
+        let observe = settings.observe;
+        let stack = Stack::new(Arc::clone(&plant), settings);
+        Ok(Self { sockets, lines, stack, client, calls, plant, observe })
     }
 
     /// Where it is bound: its first port.
@@ -94,7 +98,8 @@ impl Node {
 
     /// Announce the device and serve until `ports.stop`.
     pub async fn run(self, ports: Ports) {
-        let Self { sockets, mut lines, mut stack, calls, .. } = self;
+        let Self { sockets, mut lines, mut stack, calls, client, plant, observe, .. } = self;
+        let devices = Devices::start(&plant, &client, observe, &ports);
         let keepsakes = ports.keepsakes.under(KEEPSAKES);
         for (key, value) in keepsakes.restored() {
             match lines.first_mut().and_then(Port::manager) {
@@ -125,6 +130,8 @@ impl Node {
             keepsakes,
             called: 0,
             images_end: false,
+            devices,
+            announced: client.announcements(),
         };
         running.run(ports.clone(), calls).await;
         ports.metrics.up(LINK, false);
@@ -149,10 +156,12 @@ struct Running {
     called: u64,
     /// The engine publishes no more images.
     images_end: bool,
+    devices: Devices,
+    announced: broadcast::Sender<Announced>,
 }
 
 impl Running {
-    async fn run(mut self, mut ports: Ports, mut calls: mpsc::Receiver<Asked>) {
+    async fn run(mut self, mut ports: Ports, mut calls: mpsc::Receiver<Wish>) {
         // It fails only when the runtime is going down.
         let _ = self.sockets.writable().await;
         self.start(&ports).await;
@@ -166,7 +175,8 @@ impl Running {
             let lines = self.lines.iter().filter_map(Port::wake);
             let alarm = alarm(lines.chain(self.stack.wake()).min(), &*ports.time);
             tokio::select! {
-                () = ports.stop.cancelled() => {
+                // What was written in other devices is released before the node goes.
+                () = self.devices.over(&ports.stop) => {
                     self.stack.farewell(now(&*ports.time), &mut self.effects);
                     return self.carry_out(&ports).await;
                 }
@@ -182,7 +192,7 @@ impl Running {
                 Some(Ok((ticket, verdict))) = self.writes.join_next(), if !self.writes.is_empty() => {
                     self.stack.on_verdict(ticket, &verdict, now(&*ports.time), &mut self.effects);
                 }
-                Some(asked) = calls.recv() => self.on_asked(asked, now(&*ports.time)),
+                Some(wish) = calls.recv() => self.on_wish(wish, now(&*ports.time)),
                 () = alarm => self.on_alarm(&ports).await,
             }
         }
@@ -313,11 +323,16 @@ impl Running {
         }
     }
 
-    fn on_asked(&mut self, asked: Asked, at: Now) {
+    fn on_wish(&mut self, wish: Wish, at: Now) {
+        let asked = match wish {
+            Wish::Call(asked) => asked,
+            Wish::WhoIs(range, to) => return self.effects.extend(self.stack.ask_who_is(range, to, at)),
+        };
         self.called += 1;
         self.replies.retain(|_, reply| !reply.is_closed());
-        self.replies.insert(self.called, asked.reply);
-        let call = Call { number: self.called, target: asked.target, service: asked.service, params: asked.params };
+        let Asked { target, service, params, patience, reply } = asked;
+        self.replies.insert(self.called, reply);
+        let call = Call { number: self.called, target, service, params, patience };
         self.stack.on_call(call, at, &mut self.effects);
     }
 
@@ -374,6 +389,12 @@ impl Running {
                     }
                 }
                 Effect::Dropped(what) => ports.metrics.dropped(LINK, what),
+                Effect::Told { device, object, values } => self.devices.told(device, object, values, ports),
+                Effect::Announced { device, asked_for, from } => {
+                    self.devices.announced(device, asked_for, ports);
+                    // Mostly nobody listens.
+                    let _ = self.announced.send(Announced { device, from });
+                }
                 Effect::Rejected(cause) => ports.metrics.rejected(LINK, cause),
             }
         }
@@ -390,7 +411,7 @@ impl Running {
 }
 
 /// The time of the protocol: its monotonic part runs on the wall, also where site time runs faster.
-fn now(time: &dyn TimeSource) -> Now {
+pub(super) fn now(time: &dyn TimeSource) -> Now {
     let site = time.now();
     Now { mono: Mono::from_start(time.wall(site.mono.since(Mono::START))), utc: site.utc }
 }

@@ -1,15 +1,17 @@
 //! Our own confirmed requests: one owner of the invoke ids, for notifications and for the client alike (clause
-//! 5.4.4). Requests are never segmented and segmented answers not accepted: each concerns one property.
+//! 5.4.4). Requests are never segmented: they are made to fit. Answers may be.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bacnet_encoding::primitives::{ApplicationValueRef, decode_application_value_ref};
-use bacnet_types::enums::{AbortReason, ConfirmedServiceChoice};
+use bacnet_types::enums::ConfirmedServiceChoice;
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::assembly::{self, Assembly, Piece};
 use super::cov::Serial;
 use super::link::Peer;
-use super::settings::{APDU_TIMEOUT, RETRIES};
+use super::settings::{APDU_TIMEOUT, RETRIES, SEGMENT_TIMEOUT};
 use crate::time::Mono;
 
 /// Most requests that wait for an answer.
@@ -43,13 +45,39 @@ pub(super) enum Outcome {
     Silent,
 }
 
+/// How long a request waits for its answer, and how often it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    pub(super) timeout: Duration,
+    pub(super) retries: u8,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { timeout: APDU_TIMEOUT, retries: RETRIES }
+    }
+}
+
+/// What an answer was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// The end of a request.
+    Ended(Purpose, Outcome),
+    /// A part of an answer.
+    Part,
+    /// Nobody waits for it.
+    Nobody,
+}
+
 #[derive(Debug)]
 struct Pending {
     purpose: Purpose,
     service: u8,
     apdu: Bytes,
+    patience: Patience,
     tries: u8,
     deadline: Mono,
+    assembly: Option<Assembly>,
 }
 
 /// Requests that wait for their answers.
@@ -76,6 +104,19 @@ impl Requester {
         purpose: Purpose,
         now: Mono,
     ) -> Option<Bytes> {
+        self.ask_with(peer, service, params, purpose, Patience::default(), now)
+    }
+
+    /// The same, with another patience than the usual one.
+    pub(super) fn ask_with(
+        &mut self,
+        peer: Peer,
+        service: ConfirmedServiceChoice,
+        params: &[u8],
+        purpose: Purpose,
+        patience: Patience,
+        now: Mono,
+    ) -> Option<Bytes> {
         let to_peer = self.pending.keys().filter(|(other, _)| *other == peer).count();
         if self.held || self.pending.len() >= CAPACITY || to_peer >= PER_PEER {
             return None;
@@ -85,37 +126,60 @@ impl Requester {
             .find(|invoke| !self.pending.contains_key(&(peer, *invoke)))?;
         self.next = invoke.wrapping_add(1);
         let mut apdu = BytesMut::with_capacity(4 + params.len());
-        // no segmented answer; 1,476 octets
-        apdu.put_slice(&[0x00, 0x05, invoke, service.to_raw()]);
+        // a segmented answer is taken, of up to 64 segments of 1,476 octets
+        apdu.put_slice(&[0x02, 0x65, invoke, service.to_raw()]);
         apdu.put_slice(params);
         let apdu = apdu.freeze();
         let waiting = Pending {
             purpose,
             service: service.to_raw(),
             apdu: apdu.clone(),
+            patience,
             tries: 0,
-            deadline: now.after(APDU_TIMEOUT),
+            deadline: now.after(patience.timeout),
+            assembly: None,
         };
         self.pending.insert((peer, invoke), waiting);
         Some(apdu)
     }
 
-    /// An answer: SimpleACK, ComplexACK, Error, Reject or Abort. `None` when nobody waits for it.
-    pub(super) fn on_answer(&mut self, peer: &Peer, apdu: &[u8]) -> Option<(Purpose, Outcome)> {
-        let (&[kind, invoke, third], rest) = apdu.split_first_chunk::<3>()?;
-        let key = self.key(peer, invoke)?;
-        let pending = self.pending.get(&key)?;
+    /// An answer: SimpleACK, ComplexACK, Error, Reject or Abort. Acknowledgements of its segments go to `send`.
+    pub(super) fn on_answer(&mut self, peer: &Peer, apdu: &[u8], now: Mono, send: &mut dyn FnMut(Bytes)) -> Answered {
+        let Some((&[kind, invoke, third], rest)) = apdu.split_first_chunk::<3>() else { return Answered::Nobody };
+        let Some(key) = self.key(peer, invoke) else { return Answered::Nobody };
+        let Some(pending) = self.pending.get_mut(&key) else { return Answered::Nobody };
         let same_service = pending.service == third;
         let outcome = match kind >> 4 {
             2 if same_service => Outcome::Done(Bytes::new()),
-            3 if kind & 0x08 != 0 => Outcome::Aborted(AbortReason::SEGMENTATION_NOT_SUPPORTED.to_raw()),
+            3 if kind & 0x08 != 0 => {
+                if apdu.get(4) != Some(&pending.service) {
+                    return Answered::Nobody;
+                }
+                let Some(piece) = assembly::on_segment(&mut pending.assembly, apdu) else { return Answered::Nobody };
+                pending.deadline = now.after(SEGMENT_TIMEOUT * 4);
+                match piece {
+                    Piece::Wait => return Answered::Part,
+                    Piece::Acknowledge(ack) => {
+                        send(ack);
+                        return Answered::Part;
+                    }
+                    Piece::Whole(ack, params) => {
+                        send(ack);
+                        Outcome::Done(params)
+                    }
+                    Piece::Broken(reason, abort) => {
+                        send(abort);
+                        Outcome::Aborted(reason.to_raw())
+                    }
+                }
+            }
             3 if same_service => Outcome::Done(Bytes::copy_from_slice(rest)),
             5 if same_service => error(rest),
             6 => Outcome::Rejected(third),
             7 => Outcome::Aborted(third),
-            _ => return None,
+            _ => return Answered::Nobody,
         };
-        self.pending.remove(&key).map(|pending| (pending.purpose, outcome))
+        self.pending.remove(&key).map_or(Answered::Nobody, |pending| Answered::Ended(pending.purpose, outcome))
     }
 
     /// The request that an answer is for: one that went to a network through whichever router would take it is answered
@@ -138,9 +202,11 @@ impl Requester {
             if pending.deadline > now {
                 return true;
             }
-            pending.tries += 1;
-            pending.deadline = now.after(APDU_TIMEOUT);
-            if pending.tries > RETRIES {
+            pending.tries = pending.tries.saturating_add(1);
+            pending.deadline = now.after(pending.patience.timeout);
+            // An answer that broke off begins again.
+            pending.assembly = None;
+            if pending.tries > pending.patience.retries {
                 ended.push((*peer, pending.purpose));
                 return false;
             }
@@ -180,14 +246,32 @@ mod tests {
         let one = ask(&mut requester, 1, 1).unwrap();
         let two = ask(&mut requester, 1, 2).unwrap();
         assert_ne!(one[2], two[2]);
-        assert_eq!(requester.on_answer(&peer(2), &[0x30, one[2], 12]), None);
+        let mut on = |port, apdu: &[u8]| {
+            requester.on_answer(&peer(port), apdu, Mono::START, &mut |_| panic!("nothing to acknowledge"))
+        };
+        assert_eq!(on(2, &[0x30, one[2], 12]), Answered::Nobody);
         // another service's answer under the same id is not ours
-        assert_eq!(requester.on_answer(&peer(1), &[0x20, one[2], 15]), None);
-        let answer = requester.on_answer(&peer(1), &[0x30, two[2], 12, 1, 2]);
-        assert_eq!(answer, Some((Purpose::Call(2), Outcome::Done(Bytes::from_static(&[1, 2])))));
-        let answer = requester.on_answer(&peer(1), &[0x50, one[2], 12, 0x91, 2, 0x91, 32]);
-        assert_eq!(answer, Some((Purpose::Call(1), Outcome::Error(2, 32))));
+        assert_eq!(on(1, &[0x20, one[2], 15]), Answered::Nobody);
+        let answer = on(1, &[0x30, two[2], 12, 1, 2]);
+        assert_eq!(answer, Answered::Ended(Purpose::Call(2), Outcome::Done(Bytes::from_static(&[1, 2]))));
+        let answer = on(1, &[0x50, one[2], 12, 0x91, 2, 0x91, 32]);
+        assert_eq!(answer, Answered::Ended(Purpose::Call(1), Outcome::Error(2, 32)));
         assert_eq!(requester.wake(), None);
+    }
+
+    #[test]
+    fn a_segmented_answer_is_acknowledged_and_whole() {
+        let mut requester = Requester::default();
+        let asked = ask(&mut requester, 1, 1).unwrap();
+        assert_eq!(asked[..2], [0x02, 0x65], "a segmented answer is taken");
+        let mut sent = Vec::new();
+        let mut on = |apdu: &[u8]| requester.on_answer(&peer(1), apdu, Mono::START, &mut |ack| sent.push(ack));
+        assert_eq!(on(&[0x3C, asked[2], 0, 4, 15, 1]), Answered::Nobody, "another service");
+        assert_eq!(on(&[0x3C, asked[2], 0, 4, 12, 1]), Answered::Part);
+        assert_eq!(on(&[0x3C, asked[2], 1, 4, 12, 2]), Answered::Part);
+        let whole = Outcome::Done(Bytes::from_static(&[1, 2, 3]));
+        assert_eq!(on(&[0x38, asked[2], 2, 4, 12, 3]), Answered::Ended(Purpose::Call(1), whole));
+        assert_eq!(sent, [&[0x40, asked[2], 0, 4][..], &[0x40, asked[2], 2, 4]]);
     }
 
     #[test]

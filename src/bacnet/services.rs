@@ -54,13 +54,14 @@ impl<Choice: Copy, Do: Copy> Service<Choice, Do> {
 
 /// Confirmed services. It is searched from the top: what is asked most stands first.
 pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
-    Service::executed(C::READ_PROPERTY, 12, "ReadProperty", Stack::read_one as Execute),
-    Service::executed(C::READ_PROPERTY_MULTIPLE, 14, "ReadPropertyMultiple", Stack::read_many),
-    Service::executed(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one),
+    Service::executed(C::READ_PROPERTY, 12, "ReadProperty", Stack::read_one as Execute).and_sent(),
+    Service::executed(C::READ_PROPERTY_MULTIPLE, 14, "ReadPropertyMultiple", Stack::read_many as Execute).and_sent(),
+    Service::executed(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one as Execute).and_sent(),
     Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
-    Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe),
+    Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe as Execute).and_sent(),
     Service::executed(C::READ_RANGE, 35, "ReadRange", Stack::read_range),
-    Service::executed(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property),
+    Service::executed(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property as Execute)
+        .and_sent(),
     Service::executed(C::DEVICE_COMMUNICATION_CONTROL, 17, "DeviceCommunicationControl", Stack::control_communication),
     Service::executed(C::REINITIALIZE_DEVICE, 20, "ReinitializeDevice", Stack::reinitialize),
     Service::executed(C::ACKNOWLEDGE_ALARM, 0, "AcknowledgeAlarm", Stack::acknowledge_alarm),
@@ -70,7 +71,8 @@ pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
     Service::executed(C::ADD_LIST_ELEMENT, 8, "AddListElement", Stack::change_list),
     Service::executed(C::REMOVE_LIST_ELEMENT, 9, "RemoveListElement", Stack::change_list),
     Service::sent(C::CONFIRMED_EVENT_NOTIFICATION, 2, "ConfirmedEventNotification"),
-    Service::sent(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification"),
+    Service::executed(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification", Stack::told_and_asked as Execute)
+        .and_sent(),
 ];
 
 /// Unconfirmed services.
@@ -82,7 +84,8 @@ pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
     Service::executed(U::UTC_TIME_SYNCHRONIZATION, 36, "UTCTimeSynchronization", Stack::synchronize_utc),
     Service::sent(U::I_HAVE, 27, "I-Have"),
     Service::sent(U::UNCONFIRMED_EVENT_NOTIFICATION, 29, "UnconfirmedEventNotification"),
-    Service::sent(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification"),
+    Service::executed(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification", Stack::told_only as Take)
+        .and_sent(),
 ];
 
 /// How a confirmed service is executed.

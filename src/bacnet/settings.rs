@@ -98,6 +98,10 @@ pub struct Settings {
     pub version: String,
     /// What DeviceCommunicationControl and ReinitializeDevice must bring; `None`: both are refused.
     pub password: Option<Password>,
+    /// Nothing is written to other devices.
+    pub observe: bool,
+    /// It does not say that it is there: a tool, not a device.
+    pub quiet: bool,
 }
 
 impl Default for Settings {
@@ -119,6 +123,8 @@ impl Default for Settings {
             description: "Gateway between heating computers and the building".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             password: None,
+            observe: false,
+            quiet: false,
         }
     }
 }

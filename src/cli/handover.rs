@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> u8 {
             return EXIT_USAGE;
         }
     };
-    let pics = Pics::new(&bacnet_settings(&config));
+    let pics = Pics::new(&bacnet_settings(&config, false));
     if !args.json {
         say(pics.to_string().trim_end());
         return 0;

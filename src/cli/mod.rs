@@ -3,6 +3,7 @@
 
 pub mod check;
 mod demo;
+mod discover;
 mod explain;
 mod handover;
 pub mod load;
@@ -52,6 +53,8 @@ enum Command {
     Rearm(rearm::Args),
     /// Documents for whoever connects to this gateway.
     Handover(handover::Args),
+    /// Which devices there are on a network, and a mapping to begin with.
+    Discover(discover::Args),
     /// One simulated part of a site as a process of its own.
     Sim(sim::Args),
     /// A recorded trace through the engine again: the same decisions.
@@ -81,6 +84,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Explain(args) => explain::run(&args),
         Command::Rearm(args) => rearm::run(&args),
         Command::Handover(args) => handover::run(&args),
+        Command::Discover(args) => discover::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Tune(args) => tune::run(&args),

@@ -56,7 +56,9 @@ impl Ages {
             // What is subscribed is read at every third poll only; two more may fail.
             let subscribed = |place: &PropertyPlace| place.cov != Cov::No;
             ages.extend(device.points.iter().map(|read| {
-                let age = if read.property().is_some_and(subscribed) { age.max(device.poll * 5) } else { age };
+                let polls = if read.property().is_some_and(subscribed) { 5 } else { 3 };
+                let own = read.poll.unwrap_or(device.poll).saturating_mul(polls);
+                let age = if polls == 5 || read.poll.is_some() { age.max(own) } else { age };
                 (read.point, age.mul_f64(liveness))
             }));
         }

@@ -163,7 +163,8 @@ impl Gateway {
         let modbus_at = modbus_servers.iter().find_map(modbus::server::Server::local_addr);
         let modbus_at = modbus_at.unwrap_or(config.modbus.listen);
         let bacnet_node = if config.bacnet.enabled {
-            let settings = bacnet::Settings { password: bacnet_password(&config)?, ..bacnet_settings(&config) };
+            let settings =
+                bacnet::Settings { password: bacnet_password(&config)?, ..bacnet_settings(&config, observe) };
             let node = bacnet::Node::bind(settings, Arc::clone(&plant));
             Some(listen("the BACnet server", config.bacnet.port.listen.into(), "bacnet.listen", node)?)
         } else {
@@ -371,7 +372,7 @@ fn allowance(config: &Config) -> Allowance {
 }
 
 /// What the BACnet device says of itself.
-pub(crate) fn bacnet_settings(config: &Config) -> bacnet::Settings {
+pub(crate) fn bacnet_settings(config: &Config, observe: bool) -> bacnet::Settings {
     let bacnet = &config.bacnet;
     let role = match &bacnet.role {
         BacnetRole::Device => bacnet::Role::Device,
@@ -404,6 +405,8 @@ pub(crate) fn bacnet_settings(config: &Config) -> bacnet::Settings {
         description: bacnet.description.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         password: None,
+        observe,
+        quiet: false,
     }
 }
 

@@ -262,6 +262,7 @@ fn noted(state: &PointState, kind: NoteKind, now: Now) -> u16 {
             Reading::Uncertain(_, Doubt::Stale) => 2,
             Reading::Uncertain(_, Doubt::Estimated) => 3,
             Reading::Uncertain(_, Doubt::Flagged) => 4,
+            Reading::Uncertain(_, Doubt::OutOfService) => 5,
             Reading::Bad(Fault::NeverRead) => 16,
             Reading::Bad(Fault::NoCommunication) => 17,
             Reading::Bad(Fault::Refused(_)) => 18,

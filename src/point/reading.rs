@@ -17,6 +17,8 @@ pub enum Doubt {
     Estimated,
     /// The device itself marks it as doubtful.
     Flagged,
+    /// The device says that the value is set by hand, not measured.
+    OutOfService,
 }
 
 impl Doubt {
@@ -32,6 +34,7 @@ impl Doubt {
             Self::Stale => "not refreshed in time",
             Self::Estimated => "estimated",
             Self::Flagged => "marked as doubtful by the device",
+            Self::OutOfService => "out of service at the device: set by hand, not measured",
         }
     }
 }

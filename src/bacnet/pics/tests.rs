@@ -232,7 +232,7 @@ fn the_statement_reads_like_annex_a() {
         "| BACnet protocol version, revision | 1, 19 |",
         "- BACnet Gateway (B-GW)",
         "| DS-COV-B | Change of value, server |",
-        "| ReadPropertyMultiple |  | x |",
+        "| ReadPropertyMultiple | x | x |",
         "- Largest APDU: 1476 octets.",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

@@ -5,9 +5,11 @@ mod alarms;
 mod confirmed;
 mod manage;
 mod segments;
+mod told;
 
 pub(in crate::bacnet) use confirmed::Ask;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use bytes::Bytes;
 use super::alarm::{self, Alarms};
 use super::bip::PortState;
 use super::calls::{Call, Calls};
+use super::client::{self, Datum};
 use super::cov::{self, Subscriptions};
 use super::discovery;
 use super::link::Peer;
@@ -29,13 +32,13 @@ use super::network::{Message, Networks, Said};
 use super::objects::{Catalog, View};
 use super::own::Own;
 use super::reassembly::Receiving;
-use super::requester::{Outcome, Purpose, Requester};
+use super::requester::{Answered, Outcome, Purpose, Requester};
 use super::segment::{Progress, Sending};
 use super::services::{self, Heard};
 use super::settings::Settings;
 use super::writes::{Ticket, Writes};
 use crate::durable::Keepsake;
-use crate::plant::Plant;
+use crate::plant::{ObjectRef, Plant};
 use crate::point::Image;
 use crate::request::Write;
 use crate::time::{Mono, Now};
@@ -68,6 +71,24 @@ pub(in crate::bacnet) enum Effect {
     Ended(u64, Outcome),
     /// Count what a full queue dropped.
     Dropped(&'static str),
+    /// A device tells what we have subscribed.
+    Told {
+        /// Its instance.
+        device: u32,
+        /// Which of its objects.
+        object: ObjectRef,
+        /// Properties and their values.
+        values: Vec<(u32, Datum)>,
+    },
+    /// A device says that it is there.
+    Announced {
+        /// Its instance.
+        device: u32,
+        /// Somebody has asked who is there.
+        asked_for: bool,
+        /// Its address on our link, or its router's.
+        from: SocketAddr,
+    },
     /// Count input that could not be understood.
     Rejected(&'static str),
 }
@@ -96,6 +117,9 @@ pub(in crate::bacnet) struct Stack {
     calls: Calls,
     networks: Networks,
     lines: Vec<PortState>,
+    /// Devices that we subscribe at, by our subscriber process identifier.
+    subscribed: HashMap<u32, u32>,
+    last_who_is: Option<Mono>,
 }
 
 impl Stack {
@@ -106,6 +130,8 @@ impl Stack {
             own: Own::new(&plant),
             alarms: Alarms::new(&plant, &catalog),
             catalog,
+            subscribed: client::listed(&plant).map(|(process, instance, _)| (process, instance)).collect(),
+            last_who_is: None,
             plant,
             networks: Networks::new(settings.network),
             lines: PortState::initial(&settings),
@@ -271,10 +297,14 @@ impl Stack {
                 }
                 None => effects.push(Effect::Rejected("apdu")),
             },
-            2 | 3 | 5..=7 => match self.requester.on_answer(&peer, apdu) {
-                Some((purpose, outcome)) => self.ended(purpose, outcome, image, now, effects),
-                None => effects.push(Effect::Rejected("answer")),
-            },
+            2 | 3 | 5..=7 => {
+                let mut send = |apdu| effects.push(Effect::Send { peer, expecting_reply: false, apdu });
+                match self.requester.on_answer(&peer, apdu, now.mono, &mut send) {
+                    Answered::Ended(purpose, outcome) => self.ended(purpose, outcome, image, now, effects),
+                    Answered::Part => {}
+                    Answered::Nobody => effects.push(Effect::Rejected("answer")),
+                }
+            }
             _ => effects.push(Effect::Rejected("apdu")),
         }
     }
@@ -295,9 +325,10 @@ impl Stack {
         &mut self,
         heard: &Heard<'_>,
         _: &Image,
-        _: Now,
+        now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
+        self.asked_who_is(now.mono);
         let reply = discovery::who_is(&self.catalog, &self.settings, heard.params)?;
         effects.extend(reply.map(|apdu| Effect::Send { peer: heard.peer, expecting_reply: false, apdu }));
         Ok(())
@@ -325,6 +356,7 @@ impl Stack {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
         let announced = IAmRequest::decode(heard.params)?;
+        self.announced(&heard.peer, &announced, now.mono, effects);
         let device = announced.object_identifier.instance_number();
         if self.alarms.outbox.found(device, heard.peer, now.mono) {
             self.post(now, effects);
@@ -378,7 +410,7 @@ impl Stack {
 
     fn place_call(&mut self, call: Call, peer: Peer, now: Now, effects: &mut Vec<Effect>) {
         let purpose = Purpose::Call(call.number);
-        match self.requester.ask(peer, call.service, &call.params, purpose, now.mono) {
+        match self.requester.ask_with(peer, call.service, &call.params, purpose, call.patience, now.mono) {
             Some(apdu) => effects.push(Effect::Send { peer, expecting_reply: true, apdu }),
             None => effects.push(Effect::Ended(call.number, Outcome::Aborted(AbortReason::OUT_OF_RESOURCES.to_raw()))),
         }
