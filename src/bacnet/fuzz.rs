@@ -1,6 +1,13 @@
 //! Fuzz targets: any octets from the wire, and what must hold of the outcome whatever they are. Plain functions that
 //! stable Rust runs; a fuzzer or a bench may call them with anything. They panic when something does not hold.
 
+mod corpus;
+mod device;
+mod services;
+
+pub use corpus::spoil;
+pub use services::*;
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bacnet_bip_core::codec;

@@ -26,6 +26,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const AHEAD: u64 = 40;
 /// The keys of all trend logs begin so.
 pub(in crate::bacnet) const KEYS: &str = "trend-log";
+/// No log comes to so many records; a keepsake that says so was spoilt.
+const NEVER: u64 = 1 << 60;
 /// The layout of all this.
 const VERSION: u8 = 1;
 
@@ -146,7 +148,8 @@ fn encode_block(log: &Log, block: u64, first: u64) -> Vec<u8> {
 fn decode_block(octets: &[u8]) -> Option<(u64, impl Iterator<Item = Record> + use<'_>)> {
     let (&VERSION, rest) = octets.split_first()? else { return None };
     let (first, rest) = rest.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*first), rest.as_chunks::<OCTETS>().0.iter().map(|octets| Record::from_octets(*octets))))
+    let first = Some(u64::from_be_bytes(*first)).filter(|first| (1..NEVER).contains(first))?;
+    Some((first, rest.as_chunks::<OCTETS>().0.iter().map(|octets| Record::from_octets(*octets))))
 }
 
 /// What is kept of a log besides its records.
@@ -185,18 +188,19 @@ impl Head {
         let (offset, rest) = rest.split_first_chunk()?;
         let (increment, rest) = rest.split_first_chunk()?;
         let (first, rest) = rest.split_first_chunk()?;
-        let ceiling = rest.first_chunk()?;
+        let ceiling = Some(u64::from_be_bytes(*rest.first_chunk()?)).filter(|ceiling| *ceiling < NEVER)?;
+        let increment = Some(f32::from_bits(u32::from_be_bytes(*increment)));
         let options = Options {
             enable: flags & 1 != 0,
             align: flags & 2 != 0,
             stop_when_full: flags & 4 != 0,
-            increment: (flags & 8 != 0).then(|| f32::from_bits(u32::from_be_bytes(*increment))),
+            increment: increment.filter(|step| flags & 8 != 0 && step.is_finite() && *step >= 0.0),
             logging: Logging::from_code(logging.into())?,
             start: DateTime::from_octets(*start),
             stop: DateTime::from_octets(*stop),
             interval: u32::from_be_bytes(*interval),
             offset: u32::from_be_bytes(*offset),
         };
-        Some(Self { options, first: u64::from_be_bytes(*first), ceiling: u64::from_be_bytes(*ceiling) })
+        Some(Self { options, first: u64::from_be_bytes(*first), ceiling })
     }
 }
