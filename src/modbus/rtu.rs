@@ -61,7 +61,6 @@ pub(super) enum Reader {
     /// A slave: requests of the master to anybody, and the replies of other slaves.
     Slave,
     /// A master that waits for this unit's reply to this function, or its exception.
-    #[allow(dead_code, reason = "the client's")]
     Master { unit: u8, function: u8 },
 }
 

@@ -71,7 +71,6 @@ impl Server {
 
 /// What a client needs: it shows its certificate, and the server's must be of one of the authorities and name the host.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "the client's")]
 pub struct Client(pub(super) Arc<ClientConfig>);
 
 impl Client {

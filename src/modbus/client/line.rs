@@ -16,6 +16,7 @@ use tokio_modbus::slave::SlaveContext as _;
 use tokio_modbus::{Error, Request, Response, Slave};
 use tokio_rustls::TlsConnector;
 
+use super::owed::Owed;
 use super::pdu;
 use super::rtu::RtuPort;
 use crate::modbus::{serial, tls};
@@ -65,6 +66,8 @@ pub(super) struct Line {
     open: Option<Open>,
     /// How often it was opened so far.
     made: u64,
+    /// On lines of RTU frames.
+    owed: Owed,
 }
 
 enum Open {
@@ -73,8 +76,8 @@ enum Open {
 }
 
 impl Line {
-    pub(super) const fn new(to: ModbusLine, tls: Option<tls::Client>) -> Self {
-        Self { to, tls, open: None, made: 0 }
+    pub(super) fn new(to: ModbusLine, tls: Option<tls::Client>) -> Self {
+        Self { to, tls, open: None, made: 0, owed: Owed::default() }
     }
 
     /// How often it was opened so far.
@@ -82,13 +85,26 @@ impl Line {
         self.made
     }
 
-    /// One exchange. Opening and answering may each take `within`, on the wall.
+    /// One exchange. Opening and answering may each take `within`, on the wall; where an earlier request was not answered
+    /// another may come first, and takes as long.
     pub(super) async fn ask(
         &mut self,
         unit: u8,
         request: &Request<'static>,
         within: Duration,
     ) -> Result<Answer, Failure> {
+        if let Some(first) = self.owed.before(unit, request) {
+            match self.exchange(unit, &first, within).await {
+                Ok(Ok(_)) => {}
+                // The device refuses such a read: what was on its way has had its quarantine, and this answer's time.
+                Ok(Err(_)) => self.owed.forget(unit),
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.exchange(unit, request, within).await
+    }
+
+    async fn exchange(&mut self, unit: u8, request: &Request<'static>, within: Duration) -> Result<Answer, Failure> {
         // Devices close connections that were idle for long: an old connection that breaks is worth one new one.
         if let Some(old) = self.open.take() {
             match self.call(old, unit, request, within).await {
@@ -127,7 +143,12 @@ impl Line {
                 Ok(answer)
             }
             Open::Rtu(mut port) => {
-                let outcome = port.call(unit, request, within).await;
+                let outcome = port.call(unit, request, within, self.owed.exceptions(unit)).await;
+                match outcome {
+                    Ok(Ok(_)) => self.owed.answered(unit, request),
+                    Ok(Err(_)) | Err(Failure::Connect) => {}
+                    Err(Failure::Timeout | Failure::Malformed | Failure::Lost) => self.owed.add(unit, request),
+                }
                 // A serial port is as good as it was. A connection that no answer comes through may be dead.
                 let keep = match outcome {
                     Ok(_) => true,

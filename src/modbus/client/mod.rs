@@ -7,6 +7,7 @@
 
 mod line;
 mod output;
+mod owed;
 mod pdu;
 mod poller;
 mod rtu;

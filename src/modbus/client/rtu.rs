@@ -3,7 +3,8 @@
 //! RTU frames carry no number, so what a reply answers is known by its order alone. Before each request the line is
 //! drained of what came too late; a reply has to be of the unit, to the function, as long as was asked and whole by its
 //! CRC, and everything else is passed over while the time lasts. Who did not answer is left alone by the caller until a
-//! late answer must have come (its quarantine), so that it is drained and not believed.
+//! late answer should have come (its quarantine), so that it is drained; what is later still is told apart by its length
+//! (see `owed`).
 
 use std::time::Duration;
 
@@ -53,8 +54,15 @@ impl RtuPort {
         Self { stream: Box::new(stream), silence: Duration::ZERO, on_the_wire: Duration::ZERO, echo: false }
     }
 
-    /// One exchange: `within` is for the device to think, what the bytes take is added to it.
-    pub(super) async fn call(&mut self, unit: u8, request: &Request<'_>, within: Duration) -> Result<Answer, Failure> {
+    /// One exchange: `within` is for the device to think, what the bytes take is added to it. The first `older` exceptions
+    /// may belong to earlier requests: they count only when nothing follows.
+    pub(super) async fn call(
+        &mut self,
+        unit: u8,
+        request: &Request<'_>,
+        within: Duration,
+        older: usize,
+    ) -> Result<Answer, Failure> {
         let within = within + self.on_the_wire;
         timeout(within, self.drain()).await.map_err(|_| Failure::Malformed)??;
         let mut frame = Vec::with_capacity(rtu::LONGEST);
@@ -81,19 +89,28 @@ impl RtuPort {
             return pdu::obeyed(request).map(Ok).ok_or(Failure::Malformed);
         }
         let reader = Reader::Master { unit, function };
+        let (mut older, mut exception) = (older, None);
         let reply = async {
             loop {
-                if let Some(answer) = take(&mut input, reader, request) {
-                    return Ok(answer);
+                match take(&mut input, reader, request) {
+                    Some(Err(code)) if older > 0 => {
+                        older -= 1;
+                        exception = Some(code);
+                        continue;
+                    }
+                    Some(answer) => return Ok(answer),
+                    None => {}
                 }
                 let more = input.len() + 1;
                 self.fill(&mut input, more).await?;
             }
         };
-        match timeout(within, reply).await {
-            Ok(outcome) => outcome,
-            Err(_) if input.is_empty() => Err(Failure::Timeout),
-            Err(_) => Err(Failure::Malformed),
+        let outcome = timeout(within, reply).await;
+        match (outcome, exception) {
+            (Ok(outcome), _) => outcome,
+            (Err(_), Some(code)) => Ok(Err(code)),
+            (Err(_), None) if input.is_empty() => Err(Failure::Timeout),
+            (Err(_), None) => Err(Failure::Malformed),
         }
     }
 
