@@ -167,6 +167,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_there_and_cannot_be_read_is_never_replaced_by_the_built_in_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("gateway.toml");
+        std::fs::write(&config, "mapping = \"demo.toml\"\n[site]\nid = \"x\"\n").unwrap();
+        std::fs::write(dir.path().join("demo.toml"), crate::mapping::builtin("demo.toml").unwrap()).unwrap();
+        assert_eq!(checked(&config, false).0, 0, "the built-in profile serves where there is none");
+        let profiles = dir.path().join("profiles");
+        std::fs::create_dir(&profiles).unwrap();
+        let profile = profiles.join("generic-heat-meter.toml");
+        // Not text, a directory, and a link that leads nowhere; a test as root can read what is forbidden.
+        std::fs::write(&profile, [0xFF, 0xFE, 0x00]).unwrap();
+        assert!(checked(&config, false).1.contains("error[unreadable]"));
+        std::fs::remove_file(&profile).unwrap();
+        std::fs::create_dir(&profile).unwrap();
+        assert!(checked(&config, false).1.contains("error[unreadable]"));
+        std::fs::remove_dir(&profile).unwrap();
+        std::os::unix::fs::symlink("nowhere.toml", &profile).unwrap();
+        let (code, text) = checked(&config, false);
+        assert_eq!(code, 2);
+        assert!(text.contains("generic-heat-meter.toml cannot be read"), "{text}");
+    }
+
+    #[test]
     fn the_demonstration_needs_no_files() {
         let (config, plant, findings) = super::super::load::load(None).unwrap();
         assert_eq!((config.site.id.as_str(), plant.zones.len(), findings.len()), ("demo", 1, 0));

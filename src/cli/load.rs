@@ -18,6 +18,11 @@ impl Files for Beside {
         std::fs::read_to_string(self.directory.join(name)).map_err(|why| why.to_string())
     }
 
+    fn is_there(&self, name: &str) -> bool {
+        // Of a link that leads nowhere, too: its owner meant it.
+        self.directory.join(name).symlink_metadata().is_ok()
+    }
+
     fn shown(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
     }

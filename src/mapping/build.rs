@@ -105,6 +105,12 @@ impl Builder {
         for point in &site.points {
             self.point(point, Layout::default());
         }
+        for output in &site.outputs {
+            let Some(name) = &output.point else { continue };
+            if let Some(point) = self.key(name, Layout::default()) {
+                self.targets(std::slice::from_ref(&output.target), point, Layout::default(), &name.value);
+            }
+        }
         // Last, because they name points.
         for (template, layout) in laid_out {
             for service in &template.services {

@@ -63,7 +63,7 @@ impl Builder {
     pub fn device_points(&mut self, written: &[DeviceWritten], profiles: &Profiles) {
         for device in written {
             let Some((id, name)) = self.find(device) else { continue };
-            for point in profile_of(device, profiles).into_iter().flat_map(|profile| &profile.points) {
+            for point in points_of(device, profiles) {
                 self.profile_point(point, id, &name);
             }
             let key = format!("{name}/link");
@@ -145,7 +145,8 @@ impl Builder {
 
     fn meter(&mut self, zone: ZoneId, device: DeviceId, at: &At<String>, source: &DeviceWritten, profiles: &Profiles) {
         let profile = profile_of(source, profiles);
-        if source.profile.is_none() {
+        let known = profile.is_some() || !source.points.is_empty();
+        if source.profile.is_none() && !known {
             let help = "its profile says which register is the power and which counts energy";
             self.f.error("no-role", &at.place, format!("`{}` has no profile", at.value), help);
         }
@@ -158,7 +159,7 @@ impl Builder {
             max_age: Duration::ZERO,
             points: Roles::default(),
         };
-        for point in profile.into_iter().flat_map(|profile| &profile.points) {
+        for point in points_of(source, profiles) {
             let role = point.role.as_ref().and_then(|role| MeterRole::parse(&role.value));
             let (Some(role), Some(name), Some(role_at)) = (role, &point.name, &point.role) else { continue };
             let key = format!("{}/{}", at.value, name.value);
@@ -172,14 +173,15 @@ impl Builder {
             }
         }
         for (role, word) in [(MeterRole::Power, "power"), (MeterRole::EnergyCounter, "energy_counter")] {
-            if profile.is_some() && meter.points.get(role).is_none() {
-                let message = format!("the profile of `{}` has no role `{word}`", at.value);
-                self.f.error("no-role", &at.place, message, "a zone's meter shows power and counts energy");
+            if known && meter.points.get(role).is_none() {
+                let message = format!("no point of `{}` has the role `{word}`", at.value);
+                let help = "a zone's meter shows power and counts energy: say which register in a [[device.point]]";
+                self.f.error("no-role", &at.place, message, help);
             }
         }
         // A profile that says it has one was reported.
         let claimed = |point: &&PointWritten| point.role.as_ref().is_some_and(|role| role.value == "total");
-        if profile.is_some_and(|profile| profile.points.iter().any(|point| claimed(&point))) {
+        if points_of(source, profiles).any(|point| claimed(&point)) {
             return;
         }
         let total = format!("{}/total", at.value);
@@ -227,4 +229,12 @@ fn refused() -> Link {
 
 fn profile_of<'a>(device: &DeviceWritten, profiles: &'a Profiles) -> Option<&'a ProfileFile> {
     profiles.get(&device.profile.as_ref()?.value)?.as_ref()
+}
+
+/// The points of a device: its own, and those of its profile that it does not replace.
+fn points_of<'a>(device: &'a DeviceWritten, profiles: &'a Profiles) -> impl Iterator<Item = &'a PointWritten> {
+    let name = |point: &'a PointWritten| point.name.as_ref().map(|at| at.value.as_str());
+    let theirs = profile_of(device, profiles).into_iter().flat_map(|profile| &profile.points);
+    let kept = theirs.filter(move |point| !device.points.iter().any(|own| name(own) == name(point)));
+    kept.chain(&device.points)
 }

@@ -19,6 +19,8 @@ mod written;
 mod zone;
 
 #[cfg(test)]
+mod profile_tests;
+#[cfg(test)]
 mod tests;
 
 pub use builtin::{BUILTIN, builtin};
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::plant::Plant;
-use crate::written::{Document, Findings, Place};
+use crate::written::{Document, Findings, Place, did_you_mean};
 use build::Builder;
 use written::{ProfileFile, SiteFile, TemplateFile};
 
@@ -36,6 +38,11 @@ use written::{ProfileFile, SiteFile, TemplateFile};
 pub trait Files {
     /// The text of a file, by its path relative to the root mapping's directory; why not, in words.
     fn read(&self, name: &str) -> Result<String, String>;
+
+    /// Whether something of that name is there, readable or not: then no built-in file takes its place.
+    fn is_there(&self, _name: &str) -> bool {
+        false
+    }
 
     /// The name that findings show.
     fn shown(&self, name: &str) -> String {
@@ -131,17 +138,17 @@ fn profiles(site: &SiteFile, files: &dyn Files, findings: &mut Findings) -> Prof
 fn load(name: &str, files: &dyn Files) -> Result<Arc<SourceFile>, String> {
     match (files.read(name), builtin(name)) {
         (Ok(text), _) => Ok(SourceFile::new(files.shown(name), text)),
-        (Err(_), Some(text)) => Ok(SourceFile::new(format!("built-in {name}"), text)),
-        (Err(why), None) => Err(why),
+        (Err(_), Some(text)) if !files.is_there(name) => Ok(SourceFile::new(format!("built-in {name}"), text)),
+        (Err(why), _) => Err(why),
     }
 }
 
 fn referred(name: &str, at: &Place, files: &dyn Files, findings: &mut Findings) -> Option<Arc<SourceFile>> {
     load(name, files)
         .map_err(|why| {
-            let known = BUILTIN.iter().map(|file| file.0).collect::<Vec<_>>().join(", ");
+            let help = did_you_mean(name, BUILTIN.iter().map(|file| file.0));
             let message = format!("{} cannot be read: {why}", files.shown(name));
-            findings.error("unreadable", at, message, format!("built in: {known}"));
+            findings.error("unreadable", at, message, help);
         })
         .ok()
 }

@@ -37,6 +37,22 @@ pub struct TargetWritten {
     pub refresh: Option<At<Duration>>,
 }
 
+/// `[[target]]`: a target of a point that another file defines, such as one that the gateway computes.
+#[derive(Debug)]
+pub struct OutputWritten {
+    pub point: Option<At<String>>,
+    pub target: TargetWritten,
+}
+
+impl OutputWritten {
+    pub fn read(mut t: Table<'_>, file: FileDefaults, f: &mut Findings) -> Self {
+        let point = t.need("point", "the key of the point that is written, such as \"hall/heat_delivered\"", f);
+        let this = Self { point, target: TargetWritten::of(&mut t, file, f) };
+        t.finish(f);
+        this
+    }
+}
+
 impl FieldWritten {
     /// The rest of a table that names a device.
     pub fn read(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
@@ -108,15 +124,19 @@ impl TargetWritten {
 
     fn read(item: &Item<'_>, file: FileDefaults, f: &mut Findings) -> Option<Self> {
         let mut t = item.table(f)?;
-        let this = Self {
+        let this = Self::of(&mut t, file, f);
+        t.finish(f);
+        Some(this)
+    }
+
+    fn of(t: &mut Table<'_>, file: FileDefaults, f: &mut Findings) -> Self {
+        Self {
             device: t.need("device", "the name of a [[device]]", f),
             priority: t.opt("priority", f),
             deadband: t.opt("deadband", f),
             refresh: t.opt("refresh", f),
-            at: FieldWritten::read(&mut t, file, f),
-        };
-        t.finish(f);
-        Some(this)
+            at: FieldWritten::read(t, file, f),
+        }
     }
 }
 

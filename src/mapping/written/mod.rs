@@ -8,7 +8,7 @@ mod point;
 mod reads;
 
 pub use extra::ExtraWritten;
-pub use field::{FieldWritten, PropertyWritten, TargetWritten};
+pub use field::{FieldWritten, OutputWritten, PropertyWritten, TargetWritten};
 pub use parts::{DeviceWritten, HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
 pub use point::{
     Bound, DefaultWritten, ExampleWritten, Expected, Field, PointWritten, ServiceKind, ServiceWritten, SourceWritten,
@@ -55,6 +55,7 @@ pub struct SiteFile {
     pub heaters: Vec<HeaterWritten>,
     pub zones: Vec<ZoneWritten>,
     pub points: Vec<PointWritten>,
+    pub outputs: Vec<OutputWritten>,
     pub services: Vec<ServiceWritten>,
 }
 
@@ -92,6 +93,7 @@ impl SiteFile {
             heaters: top.tables("heater", f).into_iter().map(|t| HeaterWritten::read(t, f)).collect(),
             zones: top.tables("zone", f).into_iter().map(|t| ZoneWritten::read(t, f)).collect(),
             points: points(&mut top, file, Owner::Site, f),
+            outputs: top.tables("target", f).into_iter().map(|t| OutputWritten::read(t, file, f)).collect(),
             services: services(&mut top, f),
         };
         if !top.has("zone") {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FileDefaults, ReadsWritten};
+use super::{FileDefaults, Owner, PointWritten, ReadsWritten};
 use crate::units::{Celsius, Percent, Watts};
 use crate::written::{At, Findings, Item, PercentPerMinute, Place, Read, Table};
 
@@ -18,6 +18,8 @@ pub struct DeviceWritten {
     pub reads: ReadsWritten,
     pub max_age: Option<At<Duration>>,
     pub max_power: Option<At<Watts>>,
+    /// Points beside those of its profile, or in their place.
+    pub points: Vec<PointWritten>,
 }
 
 /// A power, or a share of another.
@@ -100,6 +102,7 @@ impl DeviceWritten {
             reads: ReadsWritten::read(&mut t, file, f),
             max_age: t.opt("max_age", f),
             max_power: t.opt("max_power", f),
+            points: t.tables("point", f).into_iter().map(|t| PointWritten::read(t, file, Owner::Profile, f)).collect(),
         };
         // Every other link names one device; what is wrong with the link itself is said elsewhere.
         if this.link.as_ref().is_none_or(|at| !at.value.starts_with("bacnet:")) && !t.has("unit_id") {
