@@ -244,6 +244,7 @@ def main(run: Run) -> None:
     # Shutdown.
     run.equal("the gateway ends", gateway.stop(20.0), 0)
     run.equal("and has let go of what it wrote", [d.ask()["slot14"] for d in (whole, single)], [None, None])
+    run.equal("and told them not to tell it any more", [d.ask()["subscriptions"] for d in (whole, single)], [0, 0])
     run.equal("so that the devices' defaults rule", [d.ask()["value"] for d in (whole, single)], [5.0, 5.0])
 
     # Discovery.

@@ -231,7 +231,7 @@ fn address(port: u16) -> BACnetRecipient {
 /// The notifications among effects: to whom, invoke id when confirmed, and what.
 fn told(effects: &[Effect]) -> Vec<(Peer, Option<u8>, EventNotificationRequest)> {
     let one = |effect: &Effect| match effect {
-        Effect::Send { peer, apdu, .. } if apdu[0] == 0x00 && apdu[3] == 2 => {
+        Effect::Send { peer, apdu, .. } if apdu[0] >> 4 == 0 && apdu[3] == 2 => {
             Some((*peer, Some(apdu[2]), decode_event_notification(&apdu[4..]).unwrap()))
         }
         Effect::Send { peer, apdu, .. } if apdu[..2] == [0x10, 3] => {

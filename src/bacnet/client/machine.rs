@@ -139,6 +139,7 @@ enum Job {
     Read(Vec<(Part, usize)>),
     Single(Single),
     Subscribe(usize),
+    Cancel,
     Write(usize),
     ReadBack(usize),
 }
@@ -298,7 +299,8 @@ impl Machine {
         self.outputs.iter_mut().for_each(|output| output.on_image(image));
     }
 
-    /// The gateway goes down: only what was written is let go.
+    /// The gateway goes down: what was written is let go first, then what was subscribed, so that the device does not go
+    /// on telling somebody who is not there.
     pub(super) fn release(&mut self) {
         self.releasing = true;
         self.follow.clear();
@@ -308,6 +310,14 @@ impl Machine {
         }
         for (place, output) in self.outputs.iter_mut().enumerate() {
             self.follow.extend(output.release().map(|ask| (ask, Job::Write(place))));
+        }
+        for point in &self.points {
+            if matches!(point.subscription, Subscription::Live { .. } | Subscription::Asking) {
+                let standard = point.place.property == PRESENT_VALUE && !matches!(point.place.cov, Cov::Increment(_));
+                let property = (self.cov_property && !standard).then_some(point.place.property);
+                let ask = Ask::Cancel { process: self.process, object: point.place.object, property };
+                self.follow.push_back((ask, Job::Cancel));
+            }
         }
     }
 
@@ -505,6 +515,8 @@ impl Machine {
             Job::Read(parts) => self.on_read(parts, answer, now),
             Job::Single(single) => self.on_single(single, answer, now),
             Job::Subscribe(place) => self.on_subscribed(place, &answer, now),
+            // Whatever it says: nobody listens any more.
+            Job::Cancel => {}
             Job::Write(place) => self.on_output(place, now, |output| output.on_written(&answer, now)),
             Job::ReadBack(place) => self.on_output(place, now, |output| output.on_read_back(&answer, now)),
         }
@@ -539,7 +551,7 @@ impl Machine {
                     output.forget();
                 }
             }
-            Job::Fact(_) => {}
+            Job::Fact(_) | Job::Cancel => {}
         }
     }
 

@@ -167,7 +167,7 @@ impl Field {
             Ask::ReadMany(items) if items.len() as u64 * 8 > self.max_apdu => Err(CallError::Aborted(4)),
             Ask::ReadMany(items) => Ok(items.iter().map(|item| self.find(item)).collect()),
             Ask::Subscribe { .. } if !self.cov => Err(CallError::Rejected(9)),
-            Ask::Subscribe { .. } => Ok(Vec::new()),
+            Ask::Subscribe { .. } | Ask::Cancel { .. } => Ok(Vec::new()),
             Ask::Write { value, priority, .. } => {
                 assert_eq!(*priority, Some(14));
                 self.slot = value.clone();
@@ -412,6 +412,7 @@ fn what_is_written_is_read_back_refreshed_and_released() {
     assert!(!field.machine.released());
     field.settle();
     assert_eq!(field.slot, Datum::Null);
+    assert_eq!(field.count(|ask| matches!(ask, Ask::Cancel { .. })), 1, "it is told that nobody listens any more");
     assert!(field.machine.released());
 }
 

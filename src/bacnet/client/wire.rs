@@ -58,6 +58,15 @@ pub enum Ask {
         /// Property and increment, for SubscribeCOVProperty.
         property: Option<(u32, Option<f32>)>,
     },
+    /// The end of a subscription.
+    Cancel {
+        /// Subscriber process identifier.
+        process: u32,
+        /// Of which object.
+        object: ObjectRef,
+        /// Which property, when it was subscribed by SubscribeCOVProperty.
+        property: Option<u32>,
+    },
 }
 
 impl Ask {
@@ -67,8 +76,12 @@ impl Ask {
             Self::Read(_) => ConfirmedServiceChoice::READ_PROPERTY,
             Self::ReadMany(_) => ConfirmedServiceChoice::READ_PROPERTY_MULTIPLE,
             Self::Write { .. } => ConfirmedServiceChoice::WRITE_PROPERTY,
-            Self::Subscribe { property: None, .. } => ConfirmedServiceChoice::SUBSCRIBE_COV,
-            Self::Subscribe { property: Some(_), .. } => ConfirmedServiceChoice::SUBSCRIBE_COV_PROPERTY,
+            Self::Subscribe { property: None, .. } | Self::Cancel { property: None, .. } => {
+                ConfirmedServiceChoice::SUBSCRIBE_COV
+            }
+            Self::Subscribe { property: Some(_), .. } | Self::Cancel { property: Some(_), .. } => {
+                ConfirmedServiceChoice::SUBSCRIBE_COV_PROPERTY
+            }
         }
     }
 
@@ -132,6 +145,25 @@ impl Ask {
                 .encode(&mut out)
                 .map_err(|_| CallError::Invalid)?;
             }
+            Self::Cancel { process, object, property: None } => SubscribeCOVRequest {
+                subscriber_process_identifier: *process,
+                monitored_object_identifier: identifier(*object)?,
+                issue_confirmed_notifications: None,
+                lifetime: None,
+            }
+            .encode(&mut out)
+            .map_err(|_| CallError::Invalid)?,
+            Self::Cancel { process, object, property: Some(property) } => SubscribeCOVPropertyRequest {
+                subscriber_process_identifier: *process,
+                monitored_object_identifier: identifier(*object)?,
+                issue_confirmed_notifications: None,
+                lifetime: None,
+                monitored_property_identifier: PropertyIdentifier::from_raw(*property),
+                monitored_property_array_index: None,
+                cov_increment: None,
+            }
+            .encode(&mut out)
+            .map_err(|_| CallError::Invalid)?,
         }
         Ok(out.freeze())
     }
@@ -170,7 +202,7 @@ impl Ask {
                 }
                 if found.len() == items.len() { Ok(found) } else { Err(CallError::Malformed) }
             }
-            Self::Write { .. } | Self::Subscribe { .. } => Ok(Vec::new()),
+            Self::Write { .. } | Self::Subscribe { .. } | Self::Cancel { .. } => Ok(Vec::new()),
         }
     }
 }
