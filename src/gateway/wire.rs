@@ -214,6 +214,16 @@ impl Gateway {
         let (rearm_in, rearm) = mpsc::channel::<LocalRearm>(4);
         let [release, released, restart, stop, stop_keeper, stop_engine] =
             std::array::from_fn(|_| CancellationToken::new());
+        if bacnet_node.is_none() {
+            let lost = bacnet::unreachable(&plant);
+            if !lost.is_empty() {
+                tracing::warn!(
+                    "the mapping has BACnet devices, and bacnet.enabled is false: nobody reads or writes them"
+                );
+                // The queue is new and has room.
+                let _ = readings_in.try_send(lost);
+            }
+        }
         let ports = Ports {
             image: image.clone(),
             desired,
