@@ -80,14 +80,14 @@ impl From<CodecError> for Refused {
 }
 
 impl Refused {
-    /// Under which cause it is counted, beside being answered; `None`: an ordinary error.
-    pub(super) fn counted(self) -> Option<&'static str> {
+    /// Under which cause it is counted, beside being answered.
+    pub(super) fn counted(self) -> &'static str {
         match self {
-            Self::Error(failure) if failure == Failure::NO_SPACE => Some("no space"),
-            Self::Error(failure) if failure == Failure::PASSWORD => Some("password"),
-            Self::Error(_) => None,
-            Self::Reject(_) => Some("rejected"),
-            Self::Abort(_) => Some("aborted"),
+            Self::Error(failure) if failure == Failure::NO_SPACE => "no space",
+            Self::Error(failure) if failure == Failure::PASSWORD => "password",
+            Self::Error(_) => "error",
+            Self::Reject(_) => "rejected",
+            Self::Abort(_) => "aborted",
         }
     }
 

@@ -16,8 +16,12 @@ use super::objects::{Entry, View, Wire, present, property, subscribable, wire};
 use super::settings::{APDU_TIMEOUT, RETRIES};
 use crate::time::Mono;
 
-/// Most subscriptions. One peer may have as many as are still free, so that there is always room for another.
-const CAPACITY: usize = 2048;
+/// Most subscriptions.
+const CAPACITY: usize = 4096;
+/// What every peer may have while there is room at all, and how many are kept free for it: 64 peers have their share,
+/// whatever others took. Beyond its share a peer may have as many as are still free of the rest.
+const SHARE: usize = 16;
+const KEPT_FREE: usize = 64 * SHARE;
 /// How long a peer is left alone that answered none of the tries, at first and at most; it doubles.
 const REST: Duration = Duration::from_secs(30);
 const REST_MAX: Duration = Duration::from_secs(300);
@@ -96,7 +100,7 @@ struct Told {
 }
 
 /// Names a subscription while a confirmed notification is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Serial(u64);
 
 /// One subscription.
@@ -212,18 +216,20 @@ impl Subscriptions {
     }
 
     /// Begin or renew in place; its first notification follows with the next [`due`].
-    pub(super) fn subscribe(&mut self, wish: &Wish, now: Mono) -> Result<(), Failure> {
+    pub(super) fn subscribe(&mut self, wish: &Wish, now: Mono) -> Result<Serial, Failure> {
         let until = wish.lifetime.map(|lifetime| now.after(lifetime));
-        match self.find(wish) {
+        let serial = match self.find(wish) {
             Some(old) => {
                 old.watch = wish.watch;
                 old.confirmed = wish.confirmed;
                 old.until = until;
                 old.told = None;
+                old.serial
             }
             None => {
                 let of_peer = self.list.iter().filter(|subscription| subscription.peer == wish.peer).count();
-                if of_peer >= CAPACITY.saturating_sub(self.list.len()) {
+                let free = CAPACITY.saturating_sub(self.list.len());
+                if free == 0 || of_peer >= SHARE && of_peer >= free.saturating_sub(KEPT_FREE) {
                     return Err(Failure::NO_SPACE);
                 }
                 self.next += 1;
@@ -238,10 +244,11 @@ impl Subscriptions {
                     told: None,
                     waiting: false,
                 });
+                Serial(self.next)
             }
-        }
+        };
         self.reckon();
-        Ok(())
+        Ok(serial)
     }
 
     /// End; one that is not there was ended before (clause 13.14.1.1.4).
@@ -357,12 +364,12 @@ pub(super) struct Due {
     request: COVNotificationRequest,
 }
 
-/// The difference between what subscribers were told and the image in view.
-pub(super) fn due(view: &View<'_>) -> Vec<Due> {
+/// The difference between what subscribers were told and the image in view; of one of them, or of all.
+pub(super) fn due(view: &View<'_>, only: Option<Serial>) -> Vec<Due> {
     let mut due = Vec::new();
     let subscriptions = view.subscriptions;
     for (place, subscription) in subscriptions.list.iter().enumerate() {
-        if subscription.waiting {
+        if subscription.waiting || only.is_some_and(|only| only != subscription.serial) {
             continue;
         }
         let resting = || subscriptions.silent.get(&subscription.peer).is_some_and(|s| s.until > view.now.mono);

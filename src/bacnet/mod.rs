@@ -22,6 +22,7 @@ mod clock;
 mod cov;
 mod discover;
 mod discovery;
+mod fair;
 #[doc(hidden)]
 pub mod fuzz;
 mod link;
@@ -42,6 +43,8 @@ mod stack;
 mod trend;
 mod writes;
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod services_tests;
 #[cfg(test)]

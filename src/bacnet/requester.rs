@@ -15,7 +15,12 @@ use super::settings::{APDU_TIMEOUT, RETRIES, SEGMENT_TIMEOUT};
 use crate::time::Mono;
 
 /// Most requests that wait for an answer.
-const CAPACITY: usize = 256;
+const CAPACITY: usize = 384;
+/// Most of them that tell of something; the others stay for the client's calls, however many subscribers are dead.
+const TELLING: usize = 256;
+/// From so many on each peer is told one or two things at a time, so that 64 dead ones leave room for those that live.
+const CROWDED: usize = 96;
+const PER_PEER_CROWDED: usize = 2;
 /// Most of them to one peer: many devices serve no more at a time.
 const PER_PEER: usize = 16;
 
@@ -120,6 +125,12 @@ impl Requester {
         let to_peer = self.pending.keys().filter(|(other, _)| *other == peer).count();
         if self.held || self.pending.len() >= CAPACITY || to_peer >= PER_PEER {
             return None;
+        }
+        if !matches!(purpose, Purpose::Call(_)) {
+            let telling = self.pending.values().filter(|other| !matches!(other.purpose, Purpose::Call(_))).count();
+            if telling >= TELLING || telling >= CROWDED && to_peer >= PER_PEER_CROWDED {
+                return None;
+            }
         }
         let invoke = (0..=u8::MAX)
             .map(|step| self.next.wrapping_add(step))
@@ -272,6 +283,21 @@ mod tests {
         let whole = Outcome::Done(Bytes::from_static(&[1, 2, 3]));
         assert_eq!(on(&[0x38, asked[2], 2, 4, 12, 3]), Answered::Ended(Purpose::Call(1), whole));
         assert_eq!(sent, [&[0x40, asked[2], 0, 4][..], &[0x40, asked[2], 2, 4]]);
+    }
+
+    #[test]
+    fn dead_subscribers_leave_room_for_others_and_for_calls() {
+        let mut requester = Requester::default();
+        let mut tell = |port| {
+            let service = ConfirmedServiceChoice::CONFIRMED_COV_NOTIFICATION;
+            requester.ask(peer(port), service, b"", Purpose::Notification(Serial::default()), Mono::START).is_some()
+        };
+        for port in 1..=64 {
+            let told = (0..100).filter(|_| tell(port)).count();
+            assert!(told >= PER_PEER_CROWDED, "{told} to peer {port}");
+        }
+        while (100..1000).any(&mut tell) {}
+        assert!((0..100).all(|call| ask(&mut requester, 1000 + call, call.into()).is_some()));
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn ten_thousand_subscriptions_of_one_peer_are_refused_and_counted() {
             answer => assert_eq!(answer, [0x50, 1, 5, 0x91, 3, 0x91, 19]),
         }
     }
-    assert_eq!((taken, counted), (1_024, 10_000 - 1_024));
+    assert_eq!((taken, counted), (1_536, 10_000 - 1_536));
     assert_eq!(dialogue.subscribe(B, 1, AI, Some((false, 60)))[0].1, [0x20, 1, 5]);
 }
 

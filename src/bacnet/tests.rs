@@ -285,8 +285,8 @@ fn one_peer_cannot_take_every_subscription() {
             .count();
         u32::try_from(many).unwrap()
     };
-    assert_eq!(taken(&mut dialogue, A, 1_500), 1_024);
-    assert_eq!(taken(&mut dialogue, B, 1_500), 512);
+    assert_eq!(taken(&mut dialogue, A, 2_000), 1_536);
+    assert_eq!(taken(&mut dialogue, B, 1_500), 768);
     assert_eq!(taken(&mut dialogue, 1, 100), 100);
     let full = dialogue.subscribe(A, 9, (ObjectType::ANALOG_INPUT, 3_000), Some((false, 60)));
     assert_eq!(full[0].1, [0x50, 9, 5, 0x91, 3, 0x91, 19]);

@@ -59,7 +59,7 @@ impl Class {
         if let Some(ack_required) = written.ack_required {
             self.ack_required = Three(ack_required);
         }
-        self.recipients = destinations(&written.recipients).unwrap_or_default();
+        self.recipients = destinations(&written.recipients).and_then(checked).unwrap_or_default();
         self.written = written;
     }
 

@@ -38,6 +38,8 @@ use source::{Made, Stamp};
 /// How long after a start a point may still be without its first reading before that is a fault: else every restart
 /// would tell of it.
 const FIRST_READING: Duration = Duration::from_secs(60);
+/// Transitions of one object in one look: out of a fault, into normal, into an alarm.
+const MOST_STEPS: usize = 4;
 /// Whose keepsakes these are.
 pub(super) const OWNER: &str = "alarm";
 
@@ -184,7 +186,8 @@ impl Alarms {
             // Whom nobody hears nobody acknowledges.
             let required = class.map_or(Three([false; 3]), |class| class.ack_required);
             let mut changed = false;
-            while let Some(made) = source.step(seen, &required, |state| text(&shown, state), local, now) {
+            for _ in 0..MOST_STEPS {
+                let Some(made) = source.step(seen, &required, |state| text(&shown, state), local, now) else { break };
                 changed = true;
                 let which = made.to.transition();
                 let Some(class) = class.filter(|_| *source.settings.enabled.of(which)) else { continue };

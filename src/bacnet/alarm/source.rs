@@ -185,7 +185,10 @@ impl Source {
     /// What clients wrote in an earlier life.
     pub(in crate::bacnet) fn restore_settings(&mut self, kept: &[u8]) {
         for setting in serde_json::from_slice::<Vec<Setting>>(kept).unwrap_or_default() {
-            self.set(setting);
+            // One that no client could have written was spoilt.
+            if !matches!(setting, Setting::Deadband(width) if width < 0.0) {
+                self.set(setting);
+            }
         }
     }
 

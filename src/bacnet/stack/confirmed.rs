@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{Effect, Stack};
 use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
 use crate::bacnet::cov::{self, Watch, Wish};
+use crate::bacnet::fair;
 use crate::bacnet::link::Peer;
 use crate::bacnet::objects::{
     Checked, View, read_property, read_property_multiple, read_range, write_property, write_property_multiple,
@@ -23,8 +24,8 @@ use crate::point::Image;
 use crate::request::{Refusal, Verdict};
 use crate::time::Now;
 
-/// Most segmented answers under way; each holds its whole answer.
-const SENDING: usize = 64;
+/// Most segmented answers under way, two for each of 64 peers; each holds its whole answer.
+const SENDING: usize = 128;
 /// Most octets of a range in one answer.
 const MAX_RANGE: usize = 16_384;
 /// Most segmented answers to one peer.
@@ -79,7 +80,7 @@ impl Stack {
             None => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
         };
         if let Err(refused) = answered {
-            effects.extend(refused.counted().map(Effect::Rejected));
+            effects.push(Effect::Rejected(refused.counted()));
             let apdu = refused.pdu(ask.invoke, ask.service);
             effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu });
         }
@@ -149,8 +150,16 @@ impl Stack {
             return Err(Refused::Abort(AbortReason::BUFFER_OVERFLOW));
         }
         let of_peer = self.sending.iter().filter(|sending| sending.peer == peer).count();
-        if self.sending.len() >= SENDING || of_peer >= SENDING_PER_PEER {
+        if of_peer >= SENDING_PER_PEER {
             return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
+        }
+        if self.sending.len() >= SENDING {
+            let Some(place) = fair::gives_way(&self.sending, of_peer, |one| (one.peer, one.deadline)) else {
+                return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
+            };
+            let gone = self.sending.swap_remove(place);
+            let apdu = gone.abort(AbortReason::OUT_OF_RESOURCES);
+            effects.push(Effect::Send { peer: gone.peer, expecting_reply: false, apdu });
         }
         let answer = Answer {
             peer,
@@ -306,16 +315,19 @@ impl Stack {
         let place = cov::place(&self.view(image, now), request.monitored_object_identifier)?;
         let process = request.subscriber_process_identifier;
         match request.issue_confirmed_notifications {
-            None => self.subscriptions.cancel(&ask.peer, process, place, Watch::Object),
+            None => {
+                self.subscriptions.cancel(&ask.peer, process, place, Watch::Object);
+                self.acknowledge(ask, same, now, effects);
+            }
             Some(confirmed) => {
                 let lifetime = lifetime(request.lifetime);
                 let wish = Wish { peer: ask.peer, process, place, watch: Watch::Object, confirmed, lifetime };
-                self.subscriptions.subscribe(&wish, now.mono)?;
+                let serial = self.subscriptions.subscribe(&wish, now.mono)?;
+                self.acknowledge(ask, same, now, effects);
+                // The first notification follows the acknowledgement.
+                self.tell(Some(serial), image, now, effects);
             }
         }
-        self.acknowledge(ask, same, now, effects);
-        // The first notification follows the acknowledgement.
-        self.on_image(image, now, effects);
         Ok(())
     }
 
@@ -345,15 +357,18 @@ impl Stack {
         let watch = Watch::Property { property, index, step };
         let process = request.subscriber_process_identifier;
         match request.issue_confirmed_notifications {
-            None => self.subscriptions.cancel(&ask.peer, process, place, watch),
+            None => {
+                self.subscriptions.cancel(&ask.peer, process, place, watch);
+                self.acknowledge(ask, same, now, effects);
+            }
             Some(confirmed) => {
                 let lifetime = lifetime(request.lifetime);
                 let wish = Wish { peer: ask.peer, process, place, watch, confirmed, lifetime };
-                self.subscriptions.subscribe(&wish, now.mono)?;
+                let serial = self.subscriptions.subscribe(&wish, now.mono)?;
+                self.acknowledge(ask, same, now, effects);
+                self.tell(Some(serial), image, now, effects);
             }
         }
-        self.acknowledge(ask, same, now, effects);
-        self.on_image(image, now, effects);
         Ok(())
     }
 }

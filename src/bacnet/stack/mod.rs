@@ -24,8 +24,9 @@ use super::alarm::{self, Alarms};
 use super::bip::PortState;
 use super::calls::{Call, Calls};
 use super::client::{self, Datum};
-use super::cov::{self, Subscriptions};
+use super::cov::{self, Serial, Subscriptions};
 use super::discovery;
+use super::fair::Calm;
 use super::link::Peer;
 use super::manage::Communication;
 use super::network::{Message, Networks, Said};
@@ -117,6 +118,7 @@ pub(in crate::bacnet) struct Stack {
     calls: Calls,
     networks: Networks,
     lines: Vec<PortState>,
+    calm: Calm,
     /// Devices that we subscribe at, by our subscriber process identifier.
     subscribed: HashMap<u32, u32>,
     last_who_is: Option<Mono>,
@@ -141,6 +143,7 @@ impl Stack {
             sending: Vec::new(),
             receiving: Vec::new(),
             writes: Writes::default(),
+            calm: Calm::default(),
             requester: Requester::default(),
             calls: Calls::default(),
         }
@@ -330,8 +333,18 @@ impl Stack {
     ) -> Result<(), Error> {
         self.asked_who_is(now.mono);
         let reply = discovery::who_is(&self.catalog, &self.settings, heard.params)?;
-        effects.extend(reply.map(|apdu| Effect::Send { peer: heard.peer, expecting_reply: false, apdu }));
+        self.announce(heard.peer, reply, now, effects);
         Ok(())
+    }
+
+    /// I-Am or I-Have for one peer, within what a storm may draw.
+    fn announce(&mut self, peer: Peer, reply: Option<Bytes>, now: Now, effects: &mut Vec<Effect>) {
+        let Some(apdu) = reply else { return };
+        effects.push(if self.calm.admit(peer, now.mono) {
+            Effect::Send { peer, expecting_reply: false, apdu }
+        } else {
+            Effect::Dropped("announcement")
+        });
     }
 
     /// Who-Has.
@@ -339,11 +352,11 @@ impl Stack {
         &mut self,
         heard: &Heard<'_>,
         _: &Image,
-        _: Now,
+        now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
         let reply = discovery::who_has(&self.catalog, &self.settings, heard.params)?;
-        effects.extend(reply.map(|apdu| Effect::Send { peer: heard.peer, expecting_reply: false, apdu }));
+        self.announce(heard.peer, reply, now, effects);
         Ok(())
     }
 
@@ -371,10 +384,15 @@ impl Stack {
     pub(in crate::bacnet) fn on_image(&mut self, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         self.serve_own(image, now, effects);
         self.watch(image, now, effects);
+        self.tell(None, image, now, effects);
+    }
+
+    /// Tell subscribers what moved: one of them, or all.
+    pub(in crate::bacnet) fn tell(&mut self, only: Option<Serial>, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         if !self.may_initiate() {
             return self.hush(effects);
         }
-        let due = cov::due(&self.view(image, now));
+        let due = cov::due(&self.view(image, now), only);
         for notification in self.subscriptions.tell(due, now.mono) {
             let peer = notification.peer;
             if notification.confirmed {

@@ -5,14 +5,15 @@ use bacnet_types::enums::AbortReason;
 use super::confirmed::ask;
 use super::{Effect, Stack};
 use crate::bacnet::answer;
+use crate::bacnet::fair;
 use crate::bacnet::link::Peer;
 use crate::bacnet::reassembly::{Receiving, Segment, Step};
 use crate::bacnet::segment::Progress;
 use crate::point::Image;
 use crate::time::Now;
 
-/// Most segmented requests coming in.
-const RECEIVING: usize = 32;
+/// Most segmented requests coming in: two for each of 64 peers, so that there is always one that gives way.
+const RECEIVING: usize = 128;
 /// Most segmented requests coming in from one peer.
 const RECEIVING_PER_PEER: usize = 4;
 
@@ -23,7 +24,7 @@ impl Stack {
             return effects.push(Effect::Rejected("apdu"));
         };
         let invoke = segment.invoke;
-        let mut reply = |apdu| effects.push(Effect::Send { peer, expecting_reply: false, apdu });
+        let mut reply = |peer, apdu| effects.push(Effect::Send { peer, expecting_reply: false, apdu });
         let known = self.receiving.iter().position(|r| r.peer == peer && r.invoke == invoke);
         // A first segment after others is a request that begins again.
         let step = match known.and_then(|place| self.receiving.get_mut(place)).filter(|_| segment.sequence != 0) {
@@ -31,8 +32,19 @@ impl Stack {
             None => {
                 self.forget(&peer, invoke);
                 let of_peer = self.receiving.iter().filter(|receiving| receiving.peer == peer).count();
-                if self.receiving.len() >= RECEIVING || of_peer >= RECEIVING_PER_PEER {
-                    return reply(answer::abort(invoke, AbortReason::OUT_OF_RESOURCES));
+                let full = self.receiving.len() >= RECEIVING;
+                let other = || fair::gives_way(&self.receiving, of_peer, |one| (one.peer, one.deadline));
+                match other().filter(|_| full) {
+                    _ if of_peer >= RECEIVING_PER_PEER => {
+                        return reply(peer, answer::abort(invoke, AbortReason::OUT_OF_RESOURCES));
+                    }
+                    Some(place) => {
+                        let gone = self.receiving.swap_remove(place);
+                        let apdu = answer::abort(gone.invoke, AbortReason::OUT_OF_RESOURCES);
+                        reply(gone.peer, apdu);
+                    }
+                    None if full => return reply(peer, answer::abort(invoke, AbortReason::OUT_OF_RESOURCES)),
+                    None => {}
                 }
                 match Receiving::start(peer, &segment, now.mono) {
                     Ok((receiving, step)) => {
@@ -45,13 +57,13 @@ impl Stack {
         };
         match step {
             Step::Wait => {}
-            Step::Acknowledge(ack) => reply(ack),
+            Step::Acknowledge(ack) => reply(peer, ack),
             Step::Abort(reason) => {
-                reply(answer::abort(invoke, reason));
+                reply(peer, answer::abort(invoke, reason));
                 self.forget(&peer, invoke);
             }
             Step::Complete(ack, whole) => {
-                reply(ack);
+                reply(peer, ack);
                 self.forget(&peer, invoke);
                 match ask(peer, &whole) {
                     Some(request) => self.request(&request, image, now, effects),
