@@ -286,7 +286,8 @@ fn port() -> u16 {
     std::env::var("BACNET_IP_PORT").unwrap().parse().unwrap()
 }
 
-/// Our server with 5,000 analog inputs that all have a value; a number on its input is so many updates.
+/// Our server with 5,000 analog inputs that all have a value, on a thread of its own as the gateway has it; a number on its
+/// input is so many updates.
 fn serve() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _inside = runtime.enter();
@@ -300,7 +301,10 @@ fn serve() {
     });
     let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], port())), ..Settings::default() };
     let node = Node::bind(settings, world.plant.clone()).unwrap();
-    tokio::spawn(node.run(world.ports.clone()));
+    let serving = node.run(world.ports.clone());
+    std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serving)
+    });
     let image = world.image.clone();
     let last = u32::try_from(world.plant.points.len() - 1).unwrap();
     tokio::spawn(world.engine());
@@ -318,7 +322,7 @@ fn serve() {
 
 /// A server that answers each datagram with as many octets as ours and the invoke id at its place.
 fn bare() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let socket = tokio::net::UdpSocket::bind(("127.0.0.1", port())).await.unwrap();
         let (mut request, mut reply) = ([0; 2048], [0; 2048]);

@@ -19,7 +19,7 @@ use super::link::{self, MAX_FRAME, Outbox, Peer};
 use super::network::{self, Incoming};
 use super::requester::Outcome;
 use super::settings::{Role, Settings};
-use super::socket::{Datagram, Sockets};
+use super::socket::{Bound, Datagram, Sockets};
 use super::stack::{Effect, Stack};
 use super::writes::Ticket;
 use crate::durable::Keepsake;
@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_millis(100);
 /// The BACnet device of the gateway: bound, not yet running.
 #[derive(Debug)]
 pub struct Node {
-    sockets: Sockets,
+    sockets: Bound,
     lines: Vec<Port>,
     stack: Stack,
     client: Client,
@@ -55,7 +55,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Bind the sockets. Must be called inside a tokio runtime.
+    /// Bind the sockets. They are registered with the runtime that runs the node.
     ///
     /// Errors: an address is not IPv4, the instance is above 4194302, a role that the address cannot have, or what the
     /// system says of the bind.
@@ -65,7 +65,7 @@ impl Node {
         if settings.instance > 4_194_302 {
             return Err(invalid("a device instance is at most 4194302"));
         }
-        let sockets = Sockets::bind(interfaces)?;
+        let sockets = Bound::bind(interfaces)?;
         let mut lines = Vec::new();
         for interface in sockets.interfaces() {
             let own = interface.listen.ip();
@@ -99,6 +99,11 @@ impl Node {
     /// Announce the device and serve until `ports.stop`.
     pub async fn run(self, ports: Ports) {
         let Self { sockets, mut lines, mut stack, calls, client, plant, observe, .. } = self;
+        // It fails only when there is no room for one more descriptor to watch.
+        let sockets = match sockets.register() {
+            Ok(sockets) => sockets,
+            Err(error) => return tracing::error!(%error, "the BACnet sockets cannot be watched"),
+        };
         let devices = Devices::start(&plant, &client, observe, &ports);
         let keepsakes = ports.keepsakes.under(KEEPSAKES);
         for (key, value) in keepsakes.restored() {

@@ -39,21 +39,14 @@ pub(super) struct Datagram {
     pub(super) arrival: Arrival,
 }
 
-/// All of them.
+/// All of them, bound and not yet registered with the runtime that will serve them.
 #[derive(Debug)]
-pub(super) struct Sockets {
-    /// The first ones are those on the ports' addresses, in the ports' order.
-    all: Vec<(UdpSocket, Hears)>,
+pub(super) struct Bound {
+    all: Vec<(std::net::UdpSocket, Hears)>,
     interfaces: Vec<Interface>,
-    /// Where the next look begins, so that no socket starves another.
-    turn: usize,
-    /// The socket that was read last.
-    last: usize,
-    /// With several ports: where somebody came in, so that answers leave there.
-    senders: HashMap<SocketAddrV4, usize>,
 }
 
-impl Sockets {
+impl Bound {
     /// Bind to the address of each port, which is changed into the one that it is then bound to. A socket on one
     /// address does not hear the subnet's broadcasts, so it gets listeners on the broadcast address and on
     /// 255.255.255.255; one on 0.0.0.0 hears everything.
@@ -82,7 +75,7 @@ impl Sockets {
                 all.push((open(SocketAddrV4::new(Ipv4Addr::BROADCAST, port), true)?, Hears::Limited));
             }
         }
-        Ok(Self { all, interfaces, turn: 0, last: 0, senders: HashMap::new() })
+        Ok(Self { all, interfaces })
     }
 
     /// The ports, where they are bound.
@@ -90,6 +83,30 @@ impl Sockets {
         &self.interfaces
     }
 
+    /// Register them with the runtime in which this is called.
+    pub(super) fn register(self) -> io::Result<Sockets> {
+        let Self { all, interfaces } = self;
+        let register = |(socket, hears)| Ok((UdpSocket::from_std(socket)?, hears));
+        let all = all.into_iter().map(register).collect::<io::Result<_>>()?;
+        Ok(Sockets { all, interfaces, turn: 0, last: 0, senders: HashMap::new() })
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// The first ones are those on the ports' addresses, in the ports' order.
+    all: Vec<(UdpSocket, Hears)>,
+    interfaces: Vec<Interface>,
+    /// Where the next look begins, so that no socket starves another.
+    turn: usize,
+    /// The socket that was read last.
+    last: usize,
+    /// With several ports: where somebody came in, so that answers leave there.
+    senders: HashMap<SocketAddrV4, usize>,
+}
+
+impl Sockets {
     /// Until the kernel takes what we send: a fresh socket refuses the first `try_send_to`.
     pub(super) async fn writable(&self) -> io::Result<()> {
         for (socket, hears) in &self.all {
@@ -184,7 +201,7 @@ impl Sockets {
     }
 }
 
-fn open(address: SocketAddrV4, shared: bool) -> io::Result<UdpSocket> {
+fn open(address: SocketAddrV4, shared: bool) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     if shared {
         socket.set_reuse_address(true)?;
@@ -195,7 +212,7 @@ fn open(address: SocketAddrV4, shared: bool) -> io::Result<UdpSocket> {
     // The kernel holds it to its own maximum; less is no reason not to start.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.bind(&SocketAddr::V4(address).into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 #[cfg(test)]
@@ -209,9 +226,10 @@ mod tests {
 
     #[tokio::test]
     async fn answers_leave_by_the_port_at_which_the_request_came_in() {
-        let mut sockets = Sockets::bind(vec![on([127, 0, 1, 1]), on([127, 0, 2, 1])]).unwrap();
+        let bound = Bound::bind(vec![on([127, 0, 1, 1]), on([127, 0, 2, 1])]).unwrap();
+        let [first, second] = [bound.interfaces()[0].listen, bound.interfaces()[1].listen];
+        let mut sockets = bound.register().unwrap();
         sockets.writable().await.unwrap();
-        let [first, second] = [sockets.interfaces()[0].listen, sockets.interfaces()[1].listen];
         assert_ne!(first.port(), 0);
         // It is in the first port's subnet, and asks at the second one.
         let peer = UdpSocket::bind("127.0.1.9:0").await.unwrap();
@@ -229,11 +247,11 @@ mod tests {
         assert_eq!(stranger.recv_from(&mut buffer).await.unwrap(), (5, SocketAddr::V4(second)));
     }
 
-    #[tokio::test]
-    async fn an_address_is_ours_alone() {
-        let sockets = Sockets::bind(vec![on([127, 0, 3, 1])]).unwrap();
+    #[test]
+    fn an_address_is_ours_alone() {
+        let sockets = Bound::bind(vec![on([127, 0, 3, 1])]).unwrap();
         let mut again = on([127, 0, 3, 1]);
         again.listen = sockets.interfaces()[0].listen;
-        assert_eq!(Sockets::bind(vec![again]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(Bound::bind(vec![again]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

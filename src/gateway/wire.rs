@@ -282,7 +282,7 @@ impl Gateway {
             });
         }
         if let Some(node) = bacnet_node {
-            adapters.spawn("the BACnet server", node.run(ports.clone()));
+            adapters.spawn_apart("BACnet server", node.run(ports.clone()));
         }
         let polling = modbus::client::Setup { observe, tls: None };
         for group in modbus::client::spawn_list(&plant) {
