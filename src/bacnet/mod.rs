@@ -54,7 +54,7 @@ mod tests;
 #[cfg(test)]
 mod range_tests;
 
-pub use client::{Announced, Ask, CallError, Client, Datum, Found, Item, ObjectRef, Target, unreachable};
+pub use client::{Announced, Ask, CallError, Client, Datum, Found, Item, ObjectRef, Target, points_in, unreachable};
 pub use discover::{FoundDevice, FoundObject, Search, discover, draft};
 pub use node::Node;
 pub use pics::{Pics, PicsObject, PicsService, PicsTerm};

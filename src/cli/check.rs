@@ -190,6 +190,22 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_speaks_tls_needs_our_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("gateway.toml");
+        let head = "mapping = \"demo.toml\"\n[site]\nid = \"x\"\n";
+        let mapping = crate::mapping::builtin("demo.toml").unwrap().replacen("modbus-tcp://", "modbus-tls://", 1);
+        std::fs::write(dir.path().join("demo.toml"), mapping).unwrap();
+        std::fs::write(&config, head).unwrap();
+        let (code, text) = checked(&config, false);
+        assert_eq!(code, 2);
+        assert!(text.contains("is reached by modbus-tls://, and there is no certificate for it"), "{text}");
+        let client = "[modbus.client]\ncertificate = \"a\"\nkey = \"b\"\nauthorities = \"c\"\n";
+        std::fs::write(&config, format!("{head}{client}")).unwrap();
+        assert_eq!(checked(&config, false).0, 0);
+    }
+
+    #[test]
     fn the_demonstration_needs_no_files() {
         let (config, plant, findings) = super::super::load::load(None).unwrap();
         assert_eq!((config.site.id.as_str(), plant.zones.len(), findings.len()), ("demo", 1, 0));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::mapping::{self, BuiltinFiles, Compiled, Files};
-use crate::plant::Plant;
+use crate::plant::{Device, Link, ModbusLine, Plant};
 
 /// Files beside a site's mapping.
 struct Beside {
@@ -76,6 +76,11 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
                 config.state_dir = directory.join(&config.state_dir);
                 config.bacnet.password_file = config.bacnet.password_file.map(|path| directory.join(path));
                 config.mqtt.password_file = config.mqtt.password_file.map(|path| directory.join(path));
+                if let Some(files) = &mut config.modbus.client {
+                    for file in [&mut files.certificate, &mut files.key, &mut files.authorities] {
+                        *file = directory.join(&*file);
+                    }
+                }
                 for listener in &mut config.modbus.listeners {
                     if let config::Wire::Tls { certificate, key, authorities, .. } = &mut listener.wire {
                         for file in [certificate, key, authorities] {
@@ -100,13 +105,32 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
     examined.findings.extend(compiled.findings);
     if let (Some(config), Some(plant)) = (&examined.config, &examined.plant) {
         let zones: Vec<&str> = plant.zones.iter().map(|zone| zone.name.as_str()).collect();
-        let unknown = config::unknown_zones(config, &zones);
+        let mut unknown = config::unknown_zones(config, &zones);
+        unknown.extend(without_certificate(config, plant));
         if !unknown.is_empty() {
             examined.findings.extend(unknown);
             examined.plant = None;
         }
     }
     examined
+}
+
+/// Devices that speak TLS, while there is nothing to show them.
+fn without_certificate(config: &Config, plant: &Plant) -> Vec<Diagnostic> {
+    let secured = |device: &&Device| matches!(device.link, Link::Modbus { line: ModbusLine::Tls { .. }, .. });
+    let devices = plant.devices.iter().filter(secured).filter(|_| config.modbus.client.is_none());
+    devices
+        .map(|device| Diagnostic {
+            code: "missing-key",
+            severity: Severity::Error,
+            place: None,
+            message: format!(
+                "device `{}` is reached by modbus-tls://, and there is no certificate for it",
+                device.name
+            ),
+            help: "[modbus.client] in the configuration: certificate, key, authorities".to_owned(),
+        })
+        .collect()
 }
 
 fn read(path: &Path) -> Result<Arc<SourceFile>, Diagnostic> {

@@ -8,6 +8,7 @@ mod explain;
 mod handover;
 pub mod load;
 mod local_client;
+mod plan;
 mod points;
 mod rearm;
 mod replay;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::Args),
     /// Compile configuration and mappings without any network, and print every finding.
     Check(check::Args),
+    /// What is read from and written to devices, how long it takes, and whether the lines can keep up.
+    Plan(plan::Args),
     /// The live image of a running gateway.
     Points(points::Args),
     /// Why a value is what it is.
@@ -80,6 +83,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Points(args) => points::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Rearm(args) => rearm::run(&args),

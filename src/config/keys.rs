@@ -44,8 +44,19 @@ pub const PREFIX: &str = "HEATGATE";
 pub const SEPARATOR: &str = "__";
 
 /// The tables of the file; one inside another follows it.
-pub const SECTIONS: &[&str] =
-    &["site", "mqtt", "modbus", "bacnet", "bacnet.foreign", "bacnet.bbmd", "http", "control", "trace", "log"];
+pub const SECTIONS: &[&str] = &[
+    "site",
+    "mqtt",
+    "modbus",
+    "modbus.client",
+    "bacnet",
+    "bacnet.foreign",
+    "bacnet.bbmd",
+    "http",
+    "control",
+    "trace",
+    "log",
+];
 
 const fn key(section: &'static str, name: &'static str, shape: Shape, default: Option<&'static str>) -> Key {
     Key { section, name, shape, default }
@@ -71,6 +82,9 @@ pub const KEYS: &[Key] = &[
     key("modbus", "vendor_name", Shape::Text, Some("heatgate")),
     key("modbus", "product_code", Shape::Text, Some("gateway")),
     key("modbus", "product_name", Shape::Text, Some("Gateway between heating computers and the building")),
+    key("modbus.client", "certificate", Shape::Text, None),
+    key("modbus.client", "key", Shape::Text, None),
+    key("modbus.client", "authorities", Shape::Text, None),
     key("bacnet", "enabled", Shape::Flag, Some("false")),
     key("bacnet", "listen", Shape::Texts, Some("0.0.0.0:47808")),
     key("bacnet", "broadcast", Shape::Text, None),

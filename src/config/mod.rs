@@ -96,6 +96,20 @@ pub struct Modbus {
     pub access: Access,
     /// More listeners.
     pub listeners: Vec<Listener>,
+    /// What we show to devices that speak TLS.
+    pub client: Option<ClientFiles>,
+}
+
+/// What the Modbus client shows to devices that speak TLS, and whom it believes: PEM files. As written: relative to the
+/// configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// Our certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities of the devices' certificates.
+    pub authorities: PathBuf,
 }
 
 /// The status page.
@@ -318,6 +332,7 @@ impl Checker<'_> {
 
     fn modbus(&mut self) -> Option<Modbus> {
         let listen = self.address("modbus.listen", "0.0.0.0:502")?;
+        let client = self.modbus_client();
         Some(Modbus {
             listen,
             unit_id: self.layers.whole("modbus.unit_id")?,
@@ -329,7 +344,21 @@ impl Checker<'_> {
             product_name: self.layers.text("modbus.product_name")?,
             access: std::mem::take(&mut self.layers.access),
             listeners: std::mem::take(&mut self.layers.listeners),
+            client,
         })
+    }
+
+    fn modbus_client(&mut self) -> Option<ClientFiles> {
+        const PATHS: [&str; 3] = ["modbus.client.certificate", "modbus.client.key", "modbus.client.authorities"];
+        let files = PATHS.map(|path| self.layers.text(path).filter(|file| !file.is_empty()).map(PathBuf::from));
+        if files.iter().any(Option::is_some) {
+            for (path, _) in PATHS.iter().zip(&files).filter(|(_, file)| file.is_none()) {
+                let help = "devices ask for a certificate, and we ask for theirs: certificate, key and authorities";
+                self.wrong("missing-key", path, &format!("`{path}` is needed"), help);
+            }
+        }
+        let [certificate, key, authorities] = files;
+        Some(ClientFiles { certificate: certificate?, key: key?, authorities: authorities? })
     }
 
     fn http(&mut self) -> Option<Http> {

@@ -324,3 +324,20 @@ fn brokers() {
         assert_eq!(broker(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn the_client_shows_a_certificate_or_nothing() {
+    let load = |more: &str| {
+        let text = format!("mapping = \"m.toml\"\n[site]\nid = \"x\"\n{more}");
+        load(Some(&SourceFile::new("gateway.toml", text)), &[])
+            .map(|(config, _)| config.modbus.client)
+            .map_err(|findings| findings.iter().map(|finding| finding.to_string()).collect::<String>())
+    };
+    assert_eq!(load(""), Ok(None));
+    let files =
+        |authorities: &str| load(&format!("[modbus.client]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n{authorities}"));
+    let expected = ClientFiles { certificate: "a.pem".into(), key: "a.key".into(), authorities: "ca.pem".into() };
+    assert_eq!(files("authorities = \"ca.pem\""), Ok(Some(expected)));
+    assert!(files("").unwrap_err().contains("`modbus.client.authorities` is needed"));
+    assert!(files("authority = \"ca.pem\"").unwrap_err().contains("did you mean `authorities`?"));
+}

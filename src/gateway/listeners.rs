@@ -1,11 +1,11 @@
 //! The Modbus server's listeners, from the configuration: files read, zones found, ports taken.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::wire::StartError;
-use crate::config::{Access, Config, Network, Unit, UnitView, Wire};
+use crate::config::{Access, ClientFiles, Config, Network, Unit, UnitView, Wire};
 use crate::modbus::server::{self, Clients, Identity, Rights, Server, Settings, View};
 use crate::modbus::tls;
 use crate::plant::Plant;
@@ -56,19 +56,7 @@ fn served(wire: &Wire) -> Result<server::Wire, StartError> {
         Wire::RtuOverTcp(listen) => server::Wire::RtuOverTcp(*listen),
         Wire::Rtu { line, echo } => server::Wire::Serial { line: line.clone(), echo: *echo },
         Wire::Tls { listen, certificate, key, authorities, readers, writers } => {
-            let pem = tls::Pem {
-                certificate: contents(certificate)?,
-                key: contents(key)?,
-                authorities: contents(authorities)?,
-            };
-            let tls = tls::Server::new(&pem).map_err(|error| {
-                let file = match &error {
-                    tls::TlsError::Key(_) => key,
-                    tls::TlsError::Authorities(_) => authorities,
-                    tls::TlsError::Certificate(_) | tls::TlsError::Unfit(_) => certificate,
-                };
-                StartError::Certificate { file: file.clone(), why: error.to_string() }
-            })?;
+            let tls = with_files([certificate, key, authorities], "[[modbus.listener]]", tls::Server::new)?;
             let mut roles = BTreeMap::new();
             roles.extend(readers.iter().map(|role| (role.clone(), Rights::READ)));
             roles.extend(writers.iter().map(|role| (role.clone(), Rights::ALL)));
@@ -77,8 +65,30 @@ fn served(wire: &Wire) -> Result<server::Wire, StartError> {
     })
 }
 
-fn contents(file: &Path) -> Result<Vec<u8>, StartError> {
-    std::fs::read(file).map_err(|error| StartError::Certificate { file: file.to_path_buf(), why: error.to_string() })
+/// What the client shows to devices that speak TLS.
+pub(super) fn client_tls(config: &Config) -> Result<Option<tls::Client>, StartError> {
+    let Some(ClientFiles { certificate, key, authorities }) = &config.modbus.client else { return Ok(None) };
+    with_files([certificate, key, authorities], "[modbus.client]", tls::Client::new).map(Some)
+}
+
+/// Read certificate, key and authorities, and make something of them.
+fn with_files<T>(
+    [certificate, key, authorities]: [&PathBuf; 3],
+    section: &'static str,
+    make: impl Fn(&tls::Pem) -> Result<T, tls::TlsError>,
+) -> Result<T, StartError> {
+    let unusable = |file: &PathBuf, why: String| StartError::Certificate { file: file.clone(), why, section };
+    let contents = |file: &PathBuf| std::fs::read(file).map_err(|error| unusable(file, error.to_string()));
+    let pem =
+        tls::Pem { certificate: contents(certificate)?, key: contents(key)?, authorities: contents(authorities)? };
+    make(&pem).map_err(|error| {
+        let file = match &error {
+            tls::TlsError::Key(_) => key,
+            tls::TlsError::Authorities(_) => authorities,
+            tls::TlsError::Certificate(_) | tls::TlsError::Unfit(_) => certificate,
+        };
+        unusable(file, error.to_string())
+    })
 }
 
 fn units(units: &[Unit], unit_id: u8, plant: &Plant) -> Vec<(u8, View)> {

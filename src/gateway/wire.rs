@@ -82,13 +82,15 @@ pub enum StartError {
         /// The system's word, or what is wrong with it.
         source: io::Error,
     },
-    /// A certificate or key of the Modbus server cannot be used.
-    #[error("{} cannot be used: {why}; it is named in [[modbus.listener]]", .file.display())]
+    /// A certificate or key for Modbus cannot be used.
+    #[error("{} cannot be used: {why}; it is named in {section}", .file.display())]
     Certificate {
         /// Which file.
         file: PathBuf,
         /// The system's word, or what is wrong with its content.
         why: String,
+        /// The section of the configuration that names it.
+        section: &'static str,
     },
     /// The state directory cannot be used.
     #[error("the state directory {} cannot be used: {why}; choose another with state_dir", .dir.display())]
@@ -160,6 +162,7 @@ impl Gateway {
         let Setup { config, plant, time, liveness, bms_liveness, outside, observe } = setup;
         let mqtt_settings = mqtt_settings(&config, outside)?;
         let modbus_servers = listeners::bind(&config, &plant)?;
+        let client_tls = listeners::client_tls(&config)?;
         let modbus_at = modbus_servers.iter().find_map(modbus::server::Server::local_addr);
         let modbus_at = modbus_at.unwrap_or(config.modbus.listen);
         let bacnet_node = if config.bacnet.enabled {
@@ -284,7 +287,7 @@ impl Gateway {
         if let Some(node) = bacnet_node {
             adapters.spawn_apart("BACnet server", node.run(ports.clone()));
         }
-        let polling = modbus::client::Setup { observe, tls: None };
+        let polling = modbus::client::Setup { observe, tls: client_tls };
         for group in modbus::client::spawn_list(&plant) {
             adapters
                 .spawn("a Modbus link", modbus::client::run(group, polling.clone(), Arc::clone(&plant), ports.clone()));

@@ -3,6 +3,7 @@
 //! Implementation Guide V1.0b", "MODBUS over Serial Line V1.02" and "MODBUS/TCP Security".
 
 mod address;
+pub mod budget;
 pub mod client;
 pub mod fuzz;
 mod identity;

@@ -47,6 +47,12 @@ const WINDOW: usize = 4;
 const SMALL_APDU: u16 = 1024;
 /// Octets that the answer for one point takes, with flags and reliability.
 const POINT_OCTETS: usize = 34;
+/// How many points one ReadPropertyMultiple asks a device for whose answers have so many octets.
+pub const fn points_in(octets: u16) -> usize {
+    let points = (octets as usize).saturating_sub(8) / POINT_OCTETS;
+    if points == 0 { 1 } else { points }
+}
+
 /// How long a subscription lasts; it is renewed at half of it.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// When a refused subscription is tried again.
@@ -586,7 +592,7 @@ impl Machine {
                 };
                 let octets = said.clamp(50, MAX_APDU);
                 self.window = if octets >= SMALL_APDU { WINDOW } else { 1 };
-                self.batch = (usize::from(octets).saturating_sub(8) / POINT_OCTETS).max(1);
+                self.batch = points_in(octets);
                 self.up(now);
             }
         }

@@ -12,6 +12,7 @@ mod run;
 mod tests;
 mod wire;
 
+pub use machine::points_in;
 pub use run::unreachable;
 pub(super) use run::{Devices, listed};
 pub use wire::{Ask, Found, Item};
