@@ -25,6 +25,7 @@ mod discovery;
 mod fair;
 #[doc(hidden)]
 pub mod fuzz;
+mod intake;
 mod link;
 mod manage;
 mod network;

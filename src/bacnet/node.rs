@@ -2,7 +2,7 @@
 //! calls and the time.
 
 use std::collections::HashMap;
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::bbmd::Manager;
 use super::bip::{Port, Registration, Taken};
 use super::calls::Call;
 use super::client::{Announced, Asked, Client, Devices, Wish};
+use super::intake::Intake;
 use super::link::{self, MAX_FRAME, Outbox, Peer};
 use super::network::{self, Incoming};
 use super::requester::Outcome;
@@ -37,8 +38,10 @@ const FOREIGN: &str = "bacnet-foreign";
 const KEEPSAKES: &str = "bacnet";
 /// The broadcast distribution table among them, where it was written from the network.
 const TABLE: &str = "link/bdt";
-/// Datagrams that are taken before anything else gets a turn.
-const BATCH: usize = 64;
+/// Datagrams that are taken from the kernel at a time.
+const TAKEN: usize = 1024;
+/// Datagrams that are worked on before more are taken, and before anything else gets a turn.
+const BATCH: usize = 16;
 /// How long to rest after the socket failed, so that a broken network is no busy loop.
 const REST: Duration = Duration::from_millis(100);
 
@@ -130,6 +133,7 @@ impl Node {
             effects: Vec::new(),
             outbox: Outbox::new(),
             frame: Vec::with_capacity(MAX_FRAME),
+            intake: Intake::default(),
             writes: JoinSet::new(),
             replies: HashMap::new(),
             keepsakes,
@@ -153,6 +157,8 @@ struct Running {
     /// What a line wants to be sent; empty between two of them.
     outbox: Outbox,
     frame: Vec<u8>,
+    /// Datagrams that wait.
+    intake: Intake,
     /// Requests to the engine that wait for their verdicts; the stack bounds their number.
     writes: JoinSet<(Ticket, Verdict)>,
     /// Callers that wait; the stack bounds their number too.
@@ -186,13 +192,22 @@ impl Running {
                     return self.carry_out(&ports).await;
                 }
                 received = self.sockets.receive(&mut buffer) => match received {
-                    Ok(datagram) => self.on_datagrams(datagram, &mut buffer, &ports).await,
+                    Ok(datagram) => {
+                        self.take(datagram, &mut buffer, &ports);
+                        self.work(&ports).await;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "BACnet socket");
                         ports.metrics.failure(LINK, "receive");
                         tokio::time::sleep(REST).await;
                     }
                 },
+                () = ready(()), if !self.intake.is_empty() => {
+                    if let Some(datagram) = self.sockets.try_receive(&mut buffer) {
+                        self.take(datagram, &mut buffer, &ports);
+                    }
+                    self.work(&ports).await;
+                }
                 changed = ports.image.changed(), if !self.images_end => self.images_end = changed.is_err(),
                 Some(Ok((ticket, verdict))) = self.writes.join_next(), if !self.writes.is_empty() => {
                     self.stack.on_verdict(ticket, &verdict, now(&*ports.time), &mut self.effects);
@@ -213,17 +228,25 @@ impl Running {
         }
     }
 
-    /// One datagram, and those that stand behind it.
-    async fn on_datagrams(&mut self, first: Datagram, buffer: &mut [u8], ports: &Ports) {
+    /// Take a datagram from the kernel, and those that stand behind it.
+    fn take(&mut self, first: Datagram, buffer: &mut [u8], ports: &Ports) {
         let mut next = Some(first);
-        let mut left = BATCH;
-        let at = now(&*ports.time);
+        let mut left = TAKEN;
         while let Some(datagram) = next {
-            if let Some(payload) = buffer.get(..datagram.length) {
-                self.on_datagram(&datagram, payload, at, ports).await;
+            if !buffer.get(..datagram.length).is_some_and(|payload| self.intake.push(datagram, payload)) {
+                ports.metrics.dropped(LINK, "datagram");
             }
             left -= 1;
             next = if left > 0 { self.sockets.try_receive(buffer) } else { None };
+        }
+    }
+
+    /// Work on some of what waits.
+    async fn work(&mut self, ports: &Ports) {
+        let at = now(&*ports.time);
+        for _ in 0..BATCH {
+            let Some((datagram, payload)) = self.intake.next() else { return };
+            self.on_datagram(&datagram, &payload, at, ports).await;
         }
     }
 
