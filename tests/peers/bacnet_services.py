@@ -289,7 +289,7 @@ async def errors(run: Run, peer: Peer, octets: Octets) -> None:
         ("accumulator,1", "present-value", None, "property: value-not-initialized"),
     ):
         run.equal(f"reading {what} {prop} {index or ''}", str(await peer.read(what, prop, index)), expected)
-    for invoke, service in enumerate((4, 6, 7, 10, 11, 18, 19, 21, 27, 99)):
+    for invoke, service in enumerate((6, 7, 10, 11, 18, 19, 21, 27, 99)):
         answer = octets.ask(bytes([0x00, 0x05, 20 + invoke, service]))
         run.equal(f"service {service} is not recognized", answer, bytes([0x60, 20 + invoke, 9]))
 
