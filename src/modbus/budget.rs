@@ -101,7 +101,9 @@ pub fn loads(work: &[(Duration, Duration)]) -> Vec<Load> {
     rates.dedup();
     let needs = |rate: Duration| {
         let due = work.iter().filter(|(every, _)| *every <= rate);
-        due.map(|(every, takes)| takes.mul_f64(rate.as_secs_f64() / every.as_secs_f64().max(1e-3))).sum()
+        let times = |every: &Duration| rate.as_secs_f64() / every.as_secs_f64().max(1e-3);
+        let needs: f64 = due.map(|(every, takes)| takes.as_secs_f64() * times(every)).sum();
+        Duration::try_from_secs_f64(needs).unwrap_or(Duration::MAX)
     };
     rates.into_iter().map(|every| Load { every, needs: needs(every) }).collect()
 }
@@ -196,6 +198,8 @@ mod tests {
         assert!(!loads[0].is_over() && loads[1].is_over());
         assert_eq!(loads[0].share(), 0.6);
         assert!(super::loads(&[]).is_empty());
+        let endless = super::loads(&[(ms(50), ms(60)), (Duration::MAX, ms(1))]);
+        assert!(endless[0].is_over() && endless[1].share() >= 1.0, "{endless:?}");
     }
 
     proptest! {
