@@ -3,7 +3,8 @@
 //!
 //! A power cut may lose the records since the last flush, but never a sequence number: the head promises that none beyond
 //! its ceiling was given out, and the next life counts on from there. A reader that asks for what follows its last
-//! sequence number then gets it, with the interruption in front.
+//! sequence number then gets the interruption, and in front of it perhaps some records once more: those that were kept are
+//! numbered up to the ceiling.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -21,8 +22,8 @@ const BLOCK: u64 = 128;
 const WAITING: u64 = 32;
 /// How long a record may wait, in the protocol's time.
 const EVERY: Duration = Duration::from_secs(60);
-/// Sequence numbers that a head leaves room for: what can wait, and the few records of one look more. After a power cut so
-/// many numbers at most name nothing.
+/// Sequence numbers that a head leaves room for: what can wait, and the few records of one look more. After a power cut
+/// the kept records move up by at most so many.
 const AHEAD: u64 = 40;
 /// The keys of all trend logs begin so.
 pub(in crate::bacnet) const KEYS: &str = "trend-log";
