@@ -50,7 +50,7 @@ impl Calls {
     /// Where a call goes, when that is known.
     pub(super) fn route(&self, call: &Call) -> Option<Peer> {
         match call.target {
-            Target::Address(address) => Some(Peer::local(address)),
+            Target::Address(address) => Some(Peer::local(address.into())),
             Target::Device(instance) => self.bound.get(&instance).copied(),
         }
     }

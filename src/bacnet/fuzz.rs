@@ -8,7 +8,7 @@ mod services;
 pub use corpus::spoil;
 pub use services::*;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bacnet_bip_core::codec;
 use bacnet_npdu::{Address, Npdu};
@@ -152,10 +152,10 @@ pub fn bvll(datagram: &[u8]) {
 /// An NPDU from the link.
 pub fn npdu(npdu: &[u8]) {
     let mut networks = Networks::new(Some(7));
-    match network::incoming(npdu, PEER, false) {
+    match network::incoming(npdu, PEER.into(), false) {
         Incoming::Apdu { peer, apdu, .. } => {
             assert!(npdu.ends_with(apdu), "an APDU ends its NPDU");
-            assert_eq!(peer.link, SocketAddr::V4(PEER));
+            assert_eq!(peer.link, PEER.into());
             let mut frame = Vec::new();
             link::unicast(&peer, true, b"\x10\x08", &mut frame);
             let answer = frame.get(4..).map(Npdu::decode);
@@ -164,7 +164,7 @@ pub fn npdu(npdu: &[u8]) {
             assert_eq!(answer.destination, route, "an answer goes back the way that the question came");
         }
         Incoming::Message { kind, data } => {
-            if let Said::Answer(message) = networks.on_message(SocketAddr::V4(PEER), kind, data) {
+            if let Said::Answer(message) = networks.on_message(PEER.into(), kind, data) {
                 assert!(message.data.len() <= 3, "our answers are short");
             }
             assert!(networks.peer(0, &[10, 0, 0, 9, 0xBA, 0xC0]).is_some(), "our own network stays reachable");
@@ -213,7 +213,7 @@ mod tests {
             for arrival in [Arrival::Address, Arrival::Broadcast] {
                 let mut out = Outbox::new();
                 if let Taken::Npdu { npdu, source, group } = port.receive(seed, PEER, arrival, Mono::START, &mut out) {
-                    match network::incoming(npdu, source, group) {
+                    match network::incoming(npdu, source.into(), group) {
                         Incoming::Apdu { .. } => apdus += 1,
                         Incoming::Message { .. } => messages += 1,
                         Incoming::Ignored | Incoming::Rejected(_) => {}

@@ -1,7 +1,7 @@
 //! Who a peer is, and how what is sent to it is framed (Annex J.2, clause 6.2). Pure.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bacnet_npdu::{Address, Mac, NetworkMessageType, Npdu};
 
@@ -10,6 +10,66 @@ pub(super) const MAX_FRAME: usize = 1536;
 
 /// Frames to send, each with where it goes.
 pub(super) type Outbox = Vec<(SocketAddrV4, Vec<u8>)>;
+
+/// An address on one of our links, which says by which kind of port it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(dead_code, reason = "the ports that make them follow")]
+pub(super) enum Station {
+    /// BACnet/IP.
+    Ip(SocketAddr),
+    /// BACnet/SC: a VMAC (Annex AB.1.5.2).
+    Secure([u8; 6]),
+    /// MS/TP: a station's address (clause 9.1.1).
+    Serial(u8),
+}
+
+impl Station {
+    /// Its B/IP address, where it has one.
+    pub(super) const fn ip(self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(address),
+            Self::Secure(_) | Self::Serial(_) => None,
+        }
+    }
+
+    /// Its octets in a BACnetAddress; none of an IPv6 address.
+    pub(super) fn mac(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Ip(SocketAddr::V4(ip)) => Some([&ip.ip().octets()[..], &ip.port().to_be_bytes()].concat()),
+            Self::Ip(SocketAddr::V6(_)) => None,
+            Self::Secure(vmac) => Some(vmac.to_vec()),
+            Self::Serial(mac) => Some(vec![mac]),
+        }
+    }
+}
+
+impl From<SocketAddr> for Station {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl From<SocketAddrV4> for Station {
+    fn from(address: SocketAddrV4) -> Self {
+        Self::Ip(SocketAddr::V4(address))
+    }
+}
+
+impl From<([u8; 4], u16)> for Station {
+    fn from(address: ([u8; 4], u16)) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl fmt::Display for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Secure([a, b, c, d, e, g]) => write!(f, "vmac {a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{g:02x}"),
+            Self::Serial(mac) => write!(f, "ms/tp {mac}"),
+        }
+    }
+}
 
 /// A device behind a router: its network and its address there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,17 +83,17 @@ pub(super) struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Peer {
     /// Its address on our link, or its router's.
-    pub(super) link: SocketAddr,
+    pub(super) link: Station,
     /// Behind a router.
     pub(super) route: Option<Route>,
 }
 
 impl Peer {
     /// The link of a peer behind a router that is not known: a broadcast on our link reaches it (clause 6.5.3).
-    pub(super) const ANY_ROUTER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+    pub(super) const ANY_ROUTER: Station = Station::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
     /// A device on our own link.
-    pub(super) const fn local(link: SocketAddr) -> Self {
+    pub(super) const fn local(link: Station) -> Self {
         Self { link, route: None }
     }
 }

@@ -1,12 +1,11 @@
 //! The network layer of a device that is no router (clause 6): who an NPDU is from, and the ways to other networks. Pure.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use bacnet_npdu::{GLOBAL_NETWORK, Mac, NetworkMessageType, Npdu, RejectMessageReason, RejectMessageToNetwork};
 
-use super::link::{Peer, Route};
+use super::link::{Peer, Route, Station};
 use crate::time::Mono;
 
 /// Most networks whose router is remembered.
@@ -36,8 +35,8 @@ pub(super) enum Incoming<'d> {
     Rejected(&'static str),
 }
 
-/// What an NPDU holds that came from this B/IP address.
-pub(super) fn incoming(npdu: &[u8], source: SocketAddrV4, group: bool) -> Incoming<'_> {
+/// What an NPDU holds that came from this address on one of our links.
+pub(super) fn incoming(npdu: &[u8], link: Station, group: bool) -> Incoming<'_> {
     let Ok(npdu) = Npdu::decode(npdu) else { return Incoming::Rejected("npdu") };
     // We are no router: what is addressed to another network passes by.
     if npdu.destination.is_some_and(|destination| destination.network != GLOBAL_NETWORK) {
@@ -61,7 +60,7 @@ pub(super) fn incoming(npdu: &[u8], source: SocketAddrV4, group: bool) -> Incomi
             Err(_) => return Incoming::Rejected("npdu"),
         },
     };
-    let peer = Peer { link: SocketAddr::V4(source), route };
+    let peer = Peer { link, route };
     Incoming::Apdu { peer, group: group || npdu.is_global(), apdu: npdu.payload }
 }
 
@@ -84,7 +83,7 @@ pub(super) enum Number {
 /// The routers of our link, and our own number.
 #[derive(Debug)]
 pub(super) struct Networks {
-    routers: HashMap<u16, SocketAddr>,
+    routers: HashMap<u16, Station>,
     asked: HashMap<u16, Mono>,
     number: Number,
 }
@@ -112,7 +111,7 @@ impl Networks {
         if own {
             let octets: [u8; 6] = mac.try_into().ok()?;
             let [a, b, c, d, high, low] = octets;
-            return Some(Peer::local(SocketAddr::from(([a, b, c, d], u16::from_be_bytes([high, low])))));
+            return Some(Peer::local(([a, b, c, d], u16::from_be_bytes([high, low])).into()));
         }
         let mac = Mac::from_slice(mac).ok()?;
         self.routers.get(&network).map(|link| Peer { link: *link, route: Some(Route { network, mac }) })
@@ -133,7 +132,7 @@ impl Networks {
     }
 
     /// A message of the network layer from our link; what to broadcast there in answer.
-    pub(super) fn on_message(&mut self, link: SocketAddr, kind: NetworkMessageType, data: &[u8]) -> Said {
+    pub(super) fn on_message(&mut self, link: Station, kind: NetworkMessageType, data: &[u8]) -> Said {
         match kind {
             NetworkMessageType::I_AM_ROUTER_TO_NETWORK => {
                 let (networks, rest) = data.as_chunks::<2>();
@@ -211,10 +210,10 @@ pub(super) enum Said {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-    const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 50000);
-    const ROUTER: SocketAddr = SocketAddr::V4(FROM);
+    const FROM: Station = Station::Ip(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 50000)));
+    const ROUTER: Station = FROM;
 
     fn whose(npdu: &[u8], group: bool) -> Option<(String, bool, Vec<u8>)> {
         match incoming(npdu, FROM, group) {
@@ -271,7 +270,7 @@ mod tests {
         // busy is no loss; another router's refusal neither
         let reject = NetworkMessageType::REJECT_MESSAGE_TO_NETWORK;
         assert_eq!(networks.on_message(ROUTER, reject, &[2, 0, 7]), Said::Refused { network: 7, reason: 2 });
-        let other = SocketAddr::from(([10, 0, 0, 8], 47808));
+        let other = Station::from(([10, 0, 0, 8], 47808));
         networks.on_message(other, reject, &[1, 0, 7]);
         assert!(networks.peer(7, &[9]).is_some());
         networks.on_message(ROUTER, reject, &[1, 0, 7]);

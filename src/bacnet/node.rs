@@ -16,7 +16,7 @@ use super::bip::{Port, Registration, Taken};
 use super::calls::Call;
 use super::client::{Announced, Asked, Client, Devices, Wish};
 use super::intake::Intake;
-use super::link::{self, MAX_FRAME, Outbox, Peer};
+use super::link::{self, MAX_FRAME, Outbox, Peer, Station};
 use super::network::{self, Incoming};
 use super::requester::Outcome;
 use super::settings::{Role, Settings};
@@ -255,13 +255,13 @@ impl Running {
         let taken = line.receive(payload, datagram.from, datagram.arrival, at.mono, &mut self.outbox);
         let done = matches!(taken, Taken::Done);
         match taken {
-            Taken::Npdu { npdu, source, group } => match network::incoming(npdu, source, group) {
+            Taken::Npdu { npdu, source, group } => match network::incoming(npdu, source.into(), group) {
                 Incoming::Apdu { peer, group, apdu } => {
                     self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
                     self.carry_out(ports).await;
                 }
                 Incoming::Message { kind, data } => {
-                    self.stack.on_message(SocketAddr::V4(source), kind, data, &mut self.effects);
+                    self.stack.on_message(source.into(), kind, data, &mut self.effects);
                     self.carry_out(ports).await;
                 }
                 Incoming::Ignored => {}
@@ -380,7 +380,11 @@ impl Running {
                         }
                         _ => {
                             link::unicast(&peer, expecting_reply, &apdu, &mut frame);
-                            self.send(peer.link, &frame, ports).await;
+                            match peer.link {
+                                Station::Ip(to) => self.send(to, &frame, ports).await,
+                                // There is no such port yet.
+                                Station::Secure(_) | Station::Serial(_) => {}
+                            }
                         }
                     }
                     if !expecting_reply {

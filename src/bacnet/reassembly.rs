@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn peer() -> Peer {
-        Peer::local("10.0.0.9:47808".parse().unwrap())
+        Peer::local(([10, 0, 0, 9], 47808).into())
     }
 
     #[test]

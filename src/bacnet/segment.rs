@@ -177,7 +177,7 @@ mod tests {
         let mut sent = Vec::new();
         let payload: Vec<u8> = (0..octets).map(|n| (n % 251) as u8).collect();
         let answer = Answer {
-            peer: Peer::local("10.0.0.9:47808".parse().unwrap()),
+            peer: Peer::local(([10, 0, 0, 9], 47808).into()),
             invoke: 7,
             fingerprint: 0,
             service: ConfirmedServiceChoice::READ_PROPERTY,

@@ -2,7 +2,7 @@
 //! Confirmed ones go one at a time and in order, and are tried again at a back-off when nobody answers.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bacnet_npdu::{GLOBAL_NETWORK, Mac};
@@ -10,7 +10,7 @@ use bacnet_types::enums::ConfirmedServiceChoice;
 use bacnet_types::primitives::ObjectIdentifier;
 use bytes::Bytes;
 
-use crate::bacnet::link::{Peer, Route};
+use crate::bacnet::link::{Peer, Route, Station};
 use crate::bacnet::requester::Outcome;
 use crate::bacnet::settings::{APDU_TIMEOUT, RETRIES};
 use crate::time::Mono;
@@ -36,7 +36,7 @@ pub(in crate::bacnet) enum To {
     /// A device, wherever it is.
     Device(u32),
     /// An address on our link.
-    Link(SocketAddr),
+    Link(Station),
     /// An address behind a router.
     Behind(Route),
     /// Everybody on our link, on another network, or everywhere.
@@ -53,7 +53,7 @@ impl To {
                 let ip = Ipv4Addr::new(a, b, c, d);
                 let port = u16::from_be_bytes([high, low]);
                 let usable = !ip.is_unspecified() && port != 0;
-                usable.then_some(Self::Link(SocketAddr::new(IpAddr::V4(ip), port)))
+                usable.then_some(Self::Link(([a, b, c, d], port).into()))
             }
             (0, _) => None,
             (network, []) => Some(Self::Everybody(Some(network))),
@@ -103,7 +103,7 @@ pub(in crate::bacnet) enum Post {
 pub(in crate::bacnet) struct Outbox {
     lanes: Vec<Lane>,
     bound: HashMap<u32, Peer>,
-    routers: HashMap<u16, SocketAddr>,
+    routers: HashMap<u16, Station>,
     serial: u64,
 }
 
@@ -275,7 +275,7 @@ impl Lane {
 }
 
 /// Through the router that is known, or through whichever hears a broadcast on our link (clause 6.5.3).
-fn behind(routers: &HashMap<u16, SocketAddr>, route: Route) -> Peer {
+fn behind(routers: &HashMap<u16, Station>, route: Route) -> Peer {
     let link = routers.get(&route.network).copied().unwrap_or(Peer::ANY_ROUTER);
     Peer { link, route: Some(route) }
 }

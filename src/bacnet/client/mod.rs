@@ -106,8 +106,8 @@ pub enum CallError {
 pub struct Announced {
     /// Its instance.
     pub device: u32,
-    /// Where it is on our link, or its router.
-    pub from: SocketAddr,
+    /// Its B/IP address, or its router's; `None` where it is reached over another link.
+    pub from: Option<SocketAddr>,
 }
 
 /// What is asked of the node's task.

@@ -173,7 +173,7 @@ async fn who_is_at(client: &Client, address: SocketAddr, timeout: Duration) -> O
     let hear = async {
         loop {
             match announced.recv().await {
-                Ok(one) if one.from == address => return Some(one.device),
+                Ok(one) if one.from == Some(address) => return Some(one.device),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }

@@ -1,7 +1,5 @@
 //! Properties of the Device object (clause 12.11).
 
-use std::net::SocketAddr;
-
 use bacnet_encoding::{constructed, primitives};
 use bacnet_types::constructed::{
     BACnetAddress, BACnetCOVSubscription, BACnetObjectPropertyReference, BACnetRecipient, BACnetRecipientProcess,
@@ -137,10 +135,11 @@ pub(super) fn subscriptions(view: &View<'_>) -> Vec<BytesMut> {
 
 fn put_subscription(out: &mut BytesMut, view: &View<'_>, subscription: &Subscription) {
     let Some(entry) = view.catalog.entries().get(subscription.place) else { return };
-    let (network_number, mac) = match (&subscription.peer.route, subscription.peer.link) {
+    let peer = &subscription.peer;
+    let (network_number, mac) = match (&peer.route, peer.link.mac()) {
         (Some(route), _) => (route.network, route.mac.as_slice().to_vec()),
-        (None, SocketAddr::V4(link)) => (0, [&link.ip().octets()[..], &link.port().to_be_bytes()].concat()),
-        (None, SocketAddr::V6(_)) => return,
+        (None, Some(mac)) => (0, mac),
+        (None, None) => return,
     };
     let increment = Some(subscription.increment(view, entry)).filter(|step| *step > 0.0);
     let (property, index) = subscription.watch.property();

@@ -27,7 +27,7 @@ use super::client::{self, Datum};
 use super::cov::{self, Serial, Subscriptions};
 use super::discovery;
 use super::fair::Calm;
-use super::link::Peer;
+use super::link::{Peer, Station};
 use super::manage::Communication;
 use super::network::{Message, Networks, Said};
 use super::objects::{Catalog, View};
@@ -87,8 +87,8 @@ pub(in crate::bacnet) enum Effect {
         device: u32,
         /// Somebody has asked who is there.
         asked_for: bool,
-        /// Its address on our link, or its router's.
-        from: SocketAddr,
+        /// Its B/IP address, or its router's; `None` on another link.
+        from: Option<SocketAddr>,
     },
     /// Count input that could not be understood.
     Rejected(&'static str),
@@ -210,7 +210,7 @@ impl Stack {
     /// A message of the network layer, from a router or device on our link.
     pub(in crate::bacnet) fn on_message(
         &mut self,
-        link: SocketAddr,
+        link: Station,
         kind: NetworkMessageType,
         data: &[u8],
         effects: &mut Vec<Effect>,

@@ -83,7 +83,7 @@ impl Stack {
         WhoIsRequest { range }.encode(&mut out);
         let apdu = out.freeze();
         Some(match to {
-            Some(link) => Effect::Send { peer: Peer::local(link), expecting_reply: false, apdu },
+            Some(link) => Effect::Send { peer: Peer::local(link.into()), expecting_reply: false, apdu },
             None => Effect::Broadcast(apdu),
         })
     }
@@ -97,6 +97,6 @@ impl Stack {
     pub(super) fn announced(&self, peer: &Peer, announced: &IAmRequest, now: Mono, effects: &mut Vec<Effect>) {
         let device = announced.object_identifier.instance_number();
         let asked_for = self.calls.seeks(device) || self.last_who_is.is_some_and(|at| now.since(at) < ANSWERS);
-        effects.push(Effect::Announced { device, asked_for, from: peer.link });
+        effects.push(Effect::Announced { device, asked_for, from: peer.link.ip() });
     }
 }
