@@ -69,7 +69,9 @@ fn main() {
         for (name, request) in [("ReadProperty", Server::read as fn(&Server) -> Vec<u8>), ("RPM of 10", Server::read10)]
         {
             let rates = servers.iter().map(|server| server.rate(outstanding, &request(server), seconds));
-            row(&format!("{name}/s, {outstanding} outstanding"), rates.collect());
+            let (rates, spent): (Vec<f64>, Vec<f64>) = rates.unzip();
+            row(&format!("{name}/s, {outstanding} outstanding"), rates);
+            row("  processor time of each, us", spent);
         }
     }
     let notified = servers.iter().map(|server| server.notifications(seconds));
@@ -180,7 +182,8 @@ impl Server {
     }
 
     /// Requests answered a second.
-    fn rate(&self, outstanding: u8, request: &[u8], seconds: f64) -> f64 {
+    /// Requests answered a second, and the server's processor time for each, microseconds.
+    fn rate(&self, outstanding: u8, request: &[u8], seconds: f64) -> (f64, f64) {
         let socket = self.client();
         let mut request = request.to_vec();
         let mut send = |invoke| {
@@ -190,21 +193,22 @@ impl Server {
         (0..outstanding).for_each(&mut send);
         let mut answer = [0; 2048];
         let mut run = |time: Duration| {
-            let (start, mut answered) = (Instant::now(), 0u32);
+            let (start, before, mut answered) = (Instant::now(), self.processor(), 0u32);
             while start.elapsed() < time {
                 socket.recv(&mut answer).unwrap_or_else(|_| panic!("{} lost an answer", self.name));
                 // A peer that refuses so many at once has no rate.
                 if answer[HEAD] != 0x30 {
-                    return f64::NAN;
+                    return (f64::NAN, f64::NAN);
                 }
                 answered += 1;
                 send(answer[HEAD + 1]);
             }
-            f64::from(answered) / start.elapsed().as_secs_f64()
+            let answered = f64::from(answered);
+            (answered / start.elapsed().as_secs_f64(), (self.processor() - before) / answered)
         };
-        if run(Duration::from_millis(300)).is_nan() {
+        if run(Duration::from_millis(300)).0.is_nan() {
             assert_ne!(self.name, "heatgate", "an answer is no acknowledgement");
-            return f64::NAN;
+            return (f64::NAN, f64::NAN);
         }
         run(Duration::from_secs_f64(seconds))
     }
@@ -262,6 +266,16 @@ impl Server {
     }
 
     /// Megabytes of resident memory.
+    /// Processor time of all its threads so far, microseconds.
+    fn processor(&self) -> f64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let spent = |path: std::path::PathBuf| {
+            let spent = std::fs::read_to_string(path.join("schedstat")).unwrap_or_default();
+            spent.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or_default()
+        };
+        threads.map(|thread| spent(thread.unwrap().path())).sum::<f64>() / 1_000.0
+    }
+
     fn rss(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

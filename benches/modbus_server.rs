@@ -2,9 +2,9 @@
 //! as many bytes.
 //!
 //! `cargo bench --bench modbus_server [-- SECONDS] [--libmodbus PROGRAM]`; PROGRAM is `libmodbus_server.c`, compiled.
-//! Masters are blocking threads, one connection each, with one request outstanding or eight. Each server has one thread, as
-//! in the gateway; all in one run and in turns,
-//! so the ratio is what counts, not the machine.
+//! One blocking master has all connections, each with one request outstanding or eight, and asks again on each as soon as it
+//! has the answer: many threads would measure the scheduler. Each server has one thread, as in the gateway; all in one run
+//! and in turns, so the ratio is what counts, not the machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
@@ -12,7 +12,6 @@
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use heatgate::decision::Desired;
@@ -202,31 +201,26 @@ struct Load {
 
 /// Requests answered a second.
 fn measure(addr: SocketAddr, load: Load) -> f64 {
-    let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let request = [0, 1, 0, 0, 0, 6, 1, 4, 0, 0, 0, load.registers].repeat(load.depth);
-    let mut took = Duration::ZERO;
-    std::thread::scope(|scope| {
-        for _ in 0..load.connections {
-            scope.spawn(|| {
-                let mut stream = TcpStream::connect(addr).unwrap();
-                stream.set_nodelay(true).unwrap();
-                let mut buffer = vec![0; load.reply * load.depth];
-                while !stop.load(Ordering::Relaxed) {
-                    stream.write_all(&request).unwrap();
-                    stream.read_exact(&mut buffer).unwrap();
-                    assert!(buffer.chunks(load.reply).all(|reply| reply[7] & 0x80 == 0), "an exception");
-                    count.fetch_add(load.depth as u64, Ordering::Relaxed);
-                }
-            });
+    let mut buffer = vec![0; load.reply * load.depth];
+    let mut streams: Vec<TcpStream> = (0..load.connections).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    streams.iter().for_each(|stream| stream.set_nodelay(true).unwrap());
+    let mut ask = |stream: &mut TcpStream| stream.write_all(&request).unwrap();
+    streams.iter_mut().for_each(&mut ask);
+    let mut rounds = |time: Duration| {
+        let (start, mut answered) = (Instant::now(), 0usize);
+        while start.elapsed() < time {
+            for stream in &mut streams {
+                stream.read_exact(&mut buffer).unwrap();
+                assert!(buffer.chunks(load.reply).all(|reply| reply[7] & 0x80 == 0), "an exception");
+                ask(stream);
+                answered += load.depth;
+            }
         }
-        std::thread::sleep(Duration::from_millis(50));
-        let (before, start) = (count.load(Ordering::Relaxed), Instant::now());
-        std::thread::sleep(Duration::from_secs_f64(load.seconds));
-        took = start.elapsed();
-        count.fetch_sub(before, Ordering::Relaxed);
-        stop.store(true, Ordering::Relaxed);
-    });
-    #[expect(clippy::cast_precision_loss, reason = "a count of some seconds")]
-    let answered = count.load(Ordering::Relaxed) as f64;
-    answered / took.as_secs_f64()
+        #[expect(clippy::cast_precision_loss, reason = "a count of some seconds")]
+        let answered = answered as f64;
+        answered / start.elapsed().as_secs_f64()
+    };
+    rounds(Duration::from_millis(50));
+    rounds(Duration::from_secs_f64(load.seconds))
 }

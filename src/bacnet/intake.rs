@@ -13,6 +13,8 @@ const CROWDED: usize = 1024;
 /// Most of one peer: a burst of its own, and in a crowd.
 const PER_PEER: usize = 1024;
 const PER_PEER_CROWDED: usize = 16;
+/// Most buffers that are kept for the next ones.
+const SPARE: usize = 64;
 
 /// What waits.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub(super) struct Intake {
     /// Peers with something in their queue, whose turn is next in front.
     turns: VecDeque<SocketAddrV4>,
     held: usize,
+    /// Buffers to be used again.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Intake {
@@ -44,8 +48,18 @@ impl Intake {
         if queue.is_empty() {
             self.turns.push_back(datagram.from);
         }
-        queue.push_back((datagram, payload.to_vec()));
+        let mut copy = self.spare.pop().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(payload);
+        queue.push_back((datagram, copy));
         !full
+    }
+
+    /// A payload that is done with: its buffer serves again.
+    pub(super) fn spare(&mut self, payload: Vec<u8>) {
+        if self.spare.len() < SPARE {
+            self.spare.push(payload);
+        }
     }
 
     /// Drop the newest of the longest queue, when that is longer than this.

@@ -28,6 +28,7 @@ use crate::plant::Plant;
 use crate::point::Image;
 use crate::ports::{Keepsakes, Ports};
 use crate::request::{Origin, Request, Side, Verdict};
+use crate::telemetry::LinkCounter;
 use crate::time::{Mono, Now, TimeSource};
 
 /// Its name in metrics.
@@ -134,6 +135,7 @@ impl Node {
             outbox: Outbox::new(),
             frame: Vec::with_capacity(MAX_FRAME),
             intake: Intake::default(),
+            answers: ports.metrics.link(LINK),
             writes: JoinSet::new(),
             replies: HashMap::new(),
             keepsakes,
@@ -159,6 +161,7 @@ struct Running {
     frame: Vec<u8>,
     /// Datagrams that wait.
     intake: Intake,
+    answers: LinkCounter,
     /// Requests to the engine that wait for their verdicts; the stack bounds their number.
     writes: JoinSet<(Ticket, Verdict)>,
     /// Callers that wait; the stack bounds their number too.
@@ -192,10 +195,7 @@ impl Running {
                     return self.carry_out(&ports).await;
                 }
                 received = self.sockets.receive(&mut buffer) => match received {
-                    Ok(datagram) => {
-                        self.take(datagram, &mut buffer, &ports);
-                        self.work(&ports).await;
-                    }
+                    Ok(datagram) => self.serve(datagram, &mut buffer, &ports).await,
                     Err(error) => {
                         tracing::warn!(%error, "BACnet socket");
                         ports.metrics.failure(LINK, "receive");
@@ -228,6 +228,22 @@ impl Running {
         }
     }
 
+    /// Answer a datagram out of the buffer into which it was read, and what stands behind it when peers have got turns.
+    async fn serve(&mut self, first: Datagram, buffer: &mut [u8], ports: &Ports) {
+        let mut next = Some(first);
+        if self.intake.is_empty() {
+            if let Some(payload) = buffer.get(..first.length) {
+                self.on_datagram(&first, payload, now(&*ports.time), ports).await;
+                self.carry_out(ports).await;
+            }
+            next = self.sockets.try_receive(buffer);
+        }
+        if let Some(datagram) = next {
+            self.take(datagram, buffer, ports);
+            self.work(ports).await;
+        }
+    }
+
     /// Take a datagram from the kernel, and those that stand behind it.
     fn take(&mut self, first: Datagram, buffer: &mut [u8], ports: &Ports) {
         let mut next = Some(first);
@@ -241,13 +257,15 @@ impl Running {
         }
     }
 
-    /// Work on some of what waits.
+    /// Work on some of what waits. What it comes to is sent at the end: a peer that sleeps is woken once for several answers.
     async fn work(&mut self, ports: &Ports) {
         let at = now(&*ports.time);
         for _ in 0..BATCH {
-            let Some((datagram, payload)) = self.intake.next() else { return };
+            let Some((datagram, payload)) = self.intake.next() else { break };
             self.on_datagram(&datagram, &payload, at, ports).await;
+            self.intake.spare(payload);
         }
+        self.carry_out(ports).await;
     }
 
     async fn on_datagram(&mut self, datagram: &Datagram, payload: &[u8], at: Now, ports: &Ports) {
@@ -258,11 +276,9 @@ impl Running {
             Taken::Npdu { npdu, source, group } => match network::incoming(npdu, source.into(), group) {
                 Incoming::Apdu { peer, group, apdu } => {
                     self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
-                    self.carry_out(ports).await;
                 }
                 Incoming::Message { kind, data } => {
                     self.stack.on_message(source.into(), kind, data, &mut self.effects);
-                    self.carry_out(ports).await;
                 }
                 Incoming::Ignored => {}
                 Incoming::Rejected(cause) => ports.metrics.rejected(LINK, cause),
@@ -388,7 +404,7 @@ impl Running {
                         }
                     }
                     if !expecting_reply {
-                        ports.metrics.transaction(LINK);
+                        self.answers.transaction();
                     }
                 }
                 Effect::Broadcast(apdu) => {

@@ -123,31 +123,34 @@ impl AddressSpace {
         out: &mut Vec<u8>,
     ) -> Result<(), Exception> {
         let mut rest = self.span(table, address, count)?;
+        // Zero where nothing else is said.
+        let start = out.len();
+        out.resize(start + 2 * rest.len(), 0);
+        let (mut target, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
         while let Some(cell) = rest.first() {
             let taken = match *cell {
                 Cell::Nothing => return Err(Exception::Address),
-                Cell::Zero => {
-                    out.extend_from_slice(&[0, 0]);
-                    1
-                }
+                Cell::Zero => 1,
                 Cell::Note { note } => {
                     let note = usize::try_from(note).ok().and_then(|note| self.map.notes.get(note));
                     let (point, kind) = note.ok_or(Exception::Failure)?;
                     let state = image.get(*point).ok_or(Exception::Failure)?;
-                    out.extend_from_slice(&noted(state, *kind, image.now).to_be_bytes());
+                    if let Some(target) = target.first_mut() {
+                        *target = noted(state, *kind, image.now).to_be_bytes();
+                    }
                     1
                 }
                 Cell::Face { face, word } => {
                     let words = self.face(face)?.words(image)?;
                     let words = words.as_slice().get(usize::from(word)..).unwrap_or_default();
-                    let taken = words.len().min(rest.len());
-                    for word in words.iter().take(taken) {
-                        out.extend_from_slice(&word.to_be_bytes());
+                    for (target, word) in target.iter_mut().zip(words) {
+                        *target = word.to_be_bytes();
                     }
-                    taken.max(1)
+                    words.len().max(1)
                 }
             };
             rest = rest.get(taken..).unwrap_or_default();
+            target = target.get_mut(taken..).unwrap_or_default();
         }
         Ok(())
     }

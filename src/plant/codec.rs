@@ -14,6 +14,7 @@ pub struct Words {
 
 impl Words {
     /// The words in the order of their addresses.
+    #[inline]
     pub fn as_slice(&self) -> &[u16] {
         self.words.get(..usize::from(self.len)).unwrap_or_default()
     }
@@ -97,13 +98,25 @@ impl WordOrder {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "one word at a time")]
+    #[inline]
     fn split(self, bits: u64, width: u16) -> Words {
-        let mut words = Words { words: [0; 4], len: width.min(4) as u8 };
-        let len = usize::from(words.len);
-        for (place, target) in words.words.iter_mut().take(len).enumerate() {
-            let from_low = if self.low_word_first() { place } else { len - 1 - place };
-            let word = (bits >> (16 * from_low)) as u16;
-            *target = if self.bytes_swapped() { word.swap_bytes() } else { word };
+        let [a, b, c, d] = [(bits >> 48) as u16, (bits >> 32) as u16, (bits >> 16) as u16, bits as u16];
+        let mut words = match width {
+            1 => Words { words: [d, 0, 0, 0], len: 1 },
+            2 => Words { words: [c, d, 0, 0], len: 2 },
+            3 => Words { words: [b, c, d, 0], len: 3 },
+            _ => Words { words: [a, b, c, d], len: 4 },
+        };
+        if self.low_word_first() {
+            words.words = match words.len {
+                1 => [d, 0, 0, 0],
+                2 => [d, c, 0, 0],
+                3 => [d, c, b, 0],
+                _ => [d, c, b, a],
+            };
+        }
+        if self.bytes_swapped() {
+            words.words = words.words.map(u16::swap_bytes);
         }
         words
     }
@@ -200,27 +213,27 @@ impl Codec {
             let bits = raw.and_then(|raw| self.kind.bits(raw)).ok_or(Fault::OutOfRange)?;
             return Ok(self.order.split(bits, self.kind.width()));
         }
-        let bits = match (self.kind, value.as_u64(), self.exact()) {
-            (RegisterType::F32, ..) => {
+        // Each reply to a master comes through here for each value.
+        let bits = match self.kind {
+            RegisterType::F32 => {
                 #[expect(clippy::cast_possible_truncation, reason = "what overflows is infinite, and refused")]
                 let raw = self.unscaled(value.as_f64()) as f32;
                 u64::from(raw.is_finite().then(|| raw.to_bits()).ok_or(Fault::OutOfRange)?)
             }
-            (RegisterType::F64, ..) => {
+            RegisterType::F64 => {
                 let raw = self.unscaled(value.as_f64());
                 raw.is_finite().then(|| raw.to_bits()).ok_or(Fault::OutOfRange)?
             }
-            (kind, Some(number), Some(line)) => {
-                let scaled = (i128::from(number) - line.offset) * line.down;
-                let raw = match value {
-                    Value::Energy(_) => scaled.div_euclid(line.up),
-                    _ if scaled % line.up == 0 => scaled / line.up,
-                    _ => return Err(Fault::OutOfRange),
+            kind => {
+                let line = value.as_u64().and_then(|number| Some((number, self.exact()?)));
+                let raw = match (value, line) {
+                    (Value::Energy(_), Some((number, line))) => Some(line.scaled(number).div_euclid(line.up)),
+                    (_, Some((number, line))) => {
+                        let scaled = line.scaled(number);
+                        (scaled % line.up == 0).then(|| scaled / line.up)
+                    }
+                    (value, None) => to_whole(rounded(self.unscaled(value.as_f64()))),
                 };
-                kind.bits(raw).ok_or(Fault::OutOfRange)?
-            }
-            (kind, ..) => {
-                let raw = to_whole(self.unscaled(value.as_f64()).round());
                 raw.and_then(|raw| kind.bits(raw)).ok_or(Fault::OutOfRange)?
             }
         };
@@ -239,14 +252,17 @@ impl Codec {
     /// Raw to the point's unit. Dividing by 10 instead of multiplying by 0.1 gives the `f64` nearest to the decimal that
     /// is meant, so that bounds and "none" compare equal.
     fn scaled(&self, raw: f64) -> f64 {
-        let inverse = (1.0 / self.scale).round();
+        let inverse = rounded(1.0 / self.scale);
         let scaled = if inverse.abs() > 1.0 && 1.0 / inverse == self.scale { raw / inverse } else { raw * self.scale };
         scaled + self.offset
     }
 
     fn unscaled(&self, number: f64) -> f64 {
-        let inverse = (1.0 / self.scale).round();
         let number = number - self.offset;
+        if self.scale == 1.0 {
+            return number;
+        }
+        let inverse = rounded(1.0 / self.scale);
         if inverse.abs() > 1.0 && 1.0 / inverse == self.scale { number * inverse } else { number / self.scale }
     }
 
@@ -254,7 +270,7 @@ impl Codec {
     fn exact(&self) -> Option<ExactLine> {
         let offset = to_whole(self.offset)?;
         let fits = |n: f64| n != 0.0 && n.abs() <= EXACT;
-        let inverse = (1.0 / self.scale).round();
+        let inverse = rounded(1.0 / self.scale);
         let (up, down) = if self.scale.fract() == 0.0 && fits(self.scale) {
             (to_whole(self.scale)?, 1)
         } else if fits(inverse) && 1.0 / inverse == self.scale {
@@ -273,9 +289,33 @@ struct ExactLine {
     offset: i128,
 }
 
+impl ExactLine {
+    /// raw * up.
+    fn scaled(&self, value: u64) -> i128 {
+        (i128::from(value) - self.offset) * self.down
+    }
+}
+
+/// To the next whole number, halves away from zero: what `f64::round` gives, without a call into the mathematics library.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "below 2^52 both ways are exact")]
+fn rounded(number: f64) -> f64 {
+    if number.is_nan() || number.abs() >= WHOLE {
+        return number;
+    }
+    let whole = number as i64 as f64;
+    if (number - whole).abs() >= 0.5 { whole + number.signum() } else { whole }
+}
+
+/// From here on every `f64` is whole: 2^52.
+const WHOLE: f64 = 4_503_599_627_370_496.0;
+
 /// A whole `f64` as an integer; `None` for fractions and for what no 64-bit type could hold anyway.
-#[expect(clippy::cast_possible_truncation, reason = "whole and bounded by the check")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "whole and bounded by the check")]
 fn to_whole(number: f64) -> Option<i128> {
+    if number.abs() < WHOLE {
+        let whole = number as i64;
+        return (whole as f64 == number).then_some(i128::from(whole));
+    }
     (number.fract() == 0.0 && number.abs() <= 2e19).then_some(number as i128)
 }
 
@@ -302,6 +342,17 @@ mod tests {
 
     fn number(n: f64) -> Value {
         Value::number(n).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn rounding_is_that_of_the_library(number in proptest::num::f64::ANY, near in -1_000_000i32..1_000_000) {
+            let half = f64::from(near) / 2.0;
+            for number in [number, half, half.next_up(), half.next_down(), 0.5f64.next_down()] {
+                let (ours, theirs) = (rounded(number), number.round());
+                prop_assert!(ours == theirs || ours.is_nan() && theirs.is_nan(), "{number}: {ours} {theirs}");
+            }
+        }
     }
 
     #[test]

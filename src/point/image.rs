@@ -37,6 +37,7 @@ impl Default for PointState {
 
 impl PointState {
     /// The present reading.
+    #[inline]
     pub const fn reading(&self) -> Reading {
         self.sample.reading
     }
@@ -66,6 +67,7 @@ impl Image {
     }
 
     /// The state of a point; `None` for an id of another plant.
+    #[inline]
     pub fn get(&self, point: PointId) -> Option<&PointState> {
         self.states.get(point.index())
     }

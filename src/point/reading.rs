@@ -128,6 +128,7 @@ impl Reading {
     }
 
     /// The value, good or doubtful.
+    #[inline]
     pub const fn value(self) -> Option<Value> {
         match self {
             Self::Good(value) | Self::Uncertain(value, _) => Some(value),

@@ -69,6 +69,7 @@ impl Value {
 
     /// As a floating-point number (energies in Wh, which loses single Wh above 2^53).
     #[expect(clippy::cast_precision_loss, reason = "documented")]
+    #[inline]
     pub fn as_f64(self) -> f64 {
         match self {
             Self::Bool(yes) => f64::from(u8::from(yes)),
@@ -80,6 +81,7 @@ impl Value {
     }
 
     /// As a whole number, where it is one by kind.
+    #[inline]
     pub const fn as_u64(self) -> Option<u64> {
         match self {
             Self::Bool(yes) => Some(yes as u64),

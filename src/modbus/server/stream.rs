@@ -1,5 +1,8 @@
 //! Modbus TCP over a stream of bytes, plain or TLS: requests in, replies out, in order.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -48,6 +51,7 @@ impl Session<'_> {
         let mut input = Input::new(INPUT);
         let mut output = Vec::with_capacity(2 * mbap::LONGEST);
         let mut quarter = quarters(idle).await;
+        let mut over = pin!(seat.over.cancelled());
         loop {
             let mut answered = false;
             loop {
@@ -81,7 +85,7 @@ impl Session<'_> {
             }
             tokio::select! {
                 biased;
-                () = seat.over.cancelled() => return self.over(),
+                () = &mut over => return self.over(),
                 read = stream.read(input.room()) => match read {
                     Ok(0) | Err(_) => return End::Closed,
                     Ok(count) => input.received(count),
@@ -117,15 +121,19 @@ where
     if output.is_empty() {
         return Ok(());
     }
-    let all = async {
+    let mut all = pin!(async {
         stream.write_all(output).await?;
         // TLS keeps the last record until it is told.
         stream.flush().await
-    };
-    let sent = tokio::select! {
-        biased;
-        sent = tokio::time::timeout(within, all) => sent,
-        () = seat.over.cancelled() => return Err(End::Closed),
+    });
+    // Mostly the kernel takes it at once: then there is no timer to set and nothing to wait for.
+    let sent = match poll_fn(|context| Poll::Ready(all.as_mut().poll(context))).await {
+        Poll::Ready(sent) => Ok(sent),
+        Poll::Pending => tokio::select! {
+            biased;
+            sent = tokio::time::timeout(within, all) => sent,
+            () = seat.over.cancelled() => return Err(End::Closed),
+        },
     };
     match sent {
         Ok(Ok(())) => {
