@@ -108,7 +108,7 @@ pub(super) fn simple_ack(invoke: u8, service: ConfirmedServiceChoice) -> Bytes {
 
 /// The head of an unsegmented BACnet-ComplexACK-PDU, with room for its parameters.
 pub(super) fn complex_ack(invoke: u8, service: ConfirmedServiceChoice) -> BytesMut {
-    let mut out = BytesMut::with_capacity(128);
+    let mut out = BytesMut::with_capacity(256);
     out.put_slice(&[0x30, invoke, service.to_raw()]);
     out
 }

@@ -1,7 +1,7 @@
 //! Datagrams that wait for their turn: taken from the kernel as they come, given out one peer after another. Left in the
 //! kernel's buffer a storm would push out everybody else's requests unseen.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
 use super::socket::Datagram;
@@ -19,7 +19,7 @@ const SPARE: usize = 64;
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    queues: HashMap<SocketAddrV4, VecDeque<(Datagram, Vec<u8>)>>,
+    queues: foldhash::HashMap<SocketAddrV4, VecDeque<(Datagram, Vec<u8>)>>,
     /// Peers with something in their queue, whose turn is next in front.
     turns: VecDeque<SocketAddrV4>,
     held: usize,

@@ -16,7 +16,7 @@ pub(super) use outbox::{Post, SERVICE};
 pub(super) use services::{acknowledge, alarm_summary, bits, enrollment_summary, event_information, stamps};
 pub(super) use source::{Setting, Source};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bacnet_encoding::constructed::encode_event_notification;
@@ -70,7 +70,7 @@ pub(super) struct After {
 pub(super) struct Alarms {
     sources: Vec<Source>,
     /// By the place of the face in the plant.
-    by_face: HashMap<usize, usize>,
+    by_face: foldhash::HashMap<usize, usize>,
     /// By their places among the plant's service objects.
     classes: BTreeMap<usize, Class>,
     pub(super) outbox: Outbox,
