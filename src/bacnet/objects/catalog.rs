@@ -100,7 +100,8 @@ impl Catalog {
     /// Of a plant. A face with an impossible identifier, a second one of the same, or one without its point is left
     /// out; the mapping's checks let none of them through.
     pub(in crate::bacnet) fn new(plant: &Plant, settings: &Settings) -> Self {
-        let mut catalog = Self { entries: Vec::new(), by_id: foldhash::HashMap::default(), by_name: HashMap::new(), fingerprint: 0 };
+        let mut catalog =
+            Self { entries: Vec::new(), by_id: foldhash::HashMap::default(), by_name: HashMap::new(), fingerprint: 0 };
         catalog.add(ObjectType::DEVICE, settings.instance, settings.name.clone(), Body::Device, device::rows().into());
         for (place, line) in PortState::initial(settings).iter().enumerate() {
             let mut name = format!("{} port", settings.name);
