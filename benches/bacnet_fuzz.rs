@@ -25,6 +25,9 @@ fn main() -> std::process::ExitCode {
         fuzz::mutate(&mut frame, &mut dice);
         fuzz::bvll(&frame);
         fuzz::npdu(&frame);
+        let mut frame = fuzz::SECURE_SEEDS[n % fuzz::SECURE_SEEDS.len()].to_vec();
+        fuzz::spoil(&mut frame, &mut dice);
+        fuzz::secure(&frame);
         all += 1;
     }
     line("B/IP and network layer", all, began);

@@ -23,7 +23,7 @@ struct CauseLabels {
 }
 
 /// The gateway's counters and gauges. A link's name is a device's, or `modbus-server`, `bacnet-server`,
-/// `bacnet-foreign` (registration as a foreign device), `mqtt`.
+/// `bacnet-foreign` (registration as a foreign device), `bacnet-sc` (the hub), `bacnet-mstp`, `mqtt`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,

@@ -12,9 +12,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bacnet_bip_core::codec;
 use bacnet_npdu::{Address, Npdu};
+use bacnet_transport::sc::{ScConnection, ScConnectionState};
+use bacnet_transport::sc_frame::{decode_sc_message, encode_sc_message};
+use bytes::BytesMut;
 
 use super::bip::{Port, Taken};
-use super::link::{self, Arrival, MAX_FRAME, Outbox};
+use super::link::{self, Arrival, MAX_FRAME, Outbox, Station};
 use super::network::{self, Incoming, Networks, Said};
 use super::settings::{Interface, Role};
 use crate::time::Mono;
@@ -110,6 +113,36 @@ pub fn mutate(frame: &mut Vec<u8>, dice: &mut Dice) {
         && let Some(field) = frame.get_mut(2..4)
     {
         field.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Frames of BACnet/SC to begin with: Result (NAK), Encapsulated-NPDU from a node with a Secure Path option and one to
+/// everybody, Advertisement, Connect-Accept, Disconnect-Request, Heartbeat-ACK.
+pub const SECURE_SEEDS: &[&[u8]] = &[
+    b"\0\0\0\x01\x06\x01\0\0\x07\0\x97",
+    b"\x01\x09\0\x02\x02\xb0\0\0\0\x01\x41\x01\x04\0\x05\x01\x0c\x0c\x02\0\0\x01\x19\x4d",
+    b"\x01\x0c\0\x03\x02\xb0\0\0\0\x01\xff\xff\xff\xff\xff\xff\x01\0\x10\x08",
+    b"\x04\x08\0\x04\x02\xb0\0\0\0\x01\x01\0\x16\x49\x05\xd9",
+    b"\x07\0\0\x05\x02\xaa\0\0\0\x01\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\x16\x49\x05\xd9",
+    b"\x08\0\0\x06",
+    b"\x0b\0\0\x07",
+];
+
+/// A frame of BACnet/SC from the hub, while we are connected: what it holds is encoded as it was, and only an NPDU of a
+/// node goes up.
+pub fn secure(frame: &[u8]) {
+    let Ok(message) = decode_sc_message(frame) else { return };
+    let mut again = BytesMut::new();
+    encode_sc_message(&mut again, &message);
+    assert_eq!(decode_sc_message(&again).ok().as_ref(), Some(&message), "{frame:02x?}");
+    let mut connection = ScConnection::new([2, 0, 0, 0, 0, 1], [1; 16]);
+    connection.state = ScConnectionState::Connected;
+    let Some((npdu, vmac)) = connection.handle_received(&message) else { return };
+    assert!(vmac != [0; 6] && vmac != [0xFF; 6], "{vmac:02x?} is no node");
+    if let Incoming::Apdu { peer, .. } = network::incoming(&npdu, Station::Secure(vmac), false) {
+        let mut out = Vec::new();
+        link::unicast(&peer, false, &[0x10, 0x08], &mut out);
+        assert!(Npdu::decode(&out).is_ok(), "{frame:02x?}");
     }
 }
 
@@ -222,5 +255,19 @@ mod tests {
             }
         }
         assert_eq!((apdus, messages), (8, 19));
+    }
+
+    #[test]
+    fn frames_of_a_hub_are_taken_or_refused_whatever_they_are() {
+        let mut dice = Dice::new(3);
+        for seed in SECURE_SEEDS {
+            assert!(decode_sc_message(seed).is_ok(), "{seed:02x?}");
+            secure(seed);
+            for _ in 0..2_000 {
+                let mut frame = seed.to_vec();
+                spoil(&mut frame, &mut dice);
+                secure(&frame);
+            }
+        }
     }
 }

@@ -13,7 +13,6 @@ pub(super) type Outbox = Vec<(SocketAddrV4, Vec<u8>)>;
 
 /// An address on one of our links, which says by which kind of port it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(dead_code, reason = "the ports that make them follow")]
 pub(super) enum Station {
     /// BACnet/IP.
     Ip(SocketAddr),
@@ -118,12 +117,16 @@ pub(super) enum Arrival {
     Broadcast,
 }
 
-/// The frame that carries an APDU to a peer, through its router where it has one.
+/// The frame that carries an APDU to a peer, through its router where it has one: on B/IP behind its BVLL header, else the
+/// NPDU alone.
 pub(super) fn unicast(peer: &Peer, expecting_reply: bool, apdu: &[u8], out: &mut Vec<u8>) {
     let mut npdu = Npdu::apdu(apdu);
     npdu.expecting_reply = expecting_reply;
     npdu.destination = peer.route.as_ref().map(|route| Address { network: route.network, mac: route.mac.as_slice() });
-    original_unicast(&npdu, out);
+    match peer.link {
+        Station::Ip(_) => original_unicast(&npdu, out),
+        Station::Secure(_) | Station::Serial(_) => bare(&npdu, out),
+    }
 }
 
 /// The NPDU that carries an APDU to everybody on another network, or everywhere, or to a peer behind a router that is not

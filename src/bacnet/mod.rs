@@ -1,10 +1,10 @@
-//! BACnet/IP: one device on one UDP port, native to the process image.
+//! BACnet: one device, on BACnet/IP, BACnet/SC and MS/TP, native to the process image.
 //!
 //! Pure half: [`objects`] are a function of plant and image; [`stack`] takes one APDU and gives the replies, holds what
 //! has a memory (subscriptions, segments under way, writes in flight, our own requests) and says when it wants to be
 //! woken. Nothing there waits, and time is an argument.
 //! [`bip`] is one B/IP port in its role (device, foreign device or broadcast manager, [`bbmd`]), [`network`] the network
-//! layer above it.
+//! layer above it. [`sc`] and [`mstp`] are ports of other kinds, tasks of their own behind [`further`].
 //! I/O half: [`node`] owns the sockets, hands writes to the engine and images to the stack; [`client`] is the door to
 //! our own requests, which leave from the same port.
 //!
@@ -23,11 +23,13 @@ mod cov;
 mod discover;
 mod discovery;
 mod fair;
+mod further;
 #[doc(hidden)]
 pub mod fuzz;
 mod intake;
 mod link;
 mod manage;
+mod mstp;
 mod network;
 mod node;
 mod objects;
@@ -35,6 +37,7 @@ mod own;
 mod pics;
 mod reassembly;
 mod requester;
+mod sc;
 mod segment;
 mod services;
 mod settings;
@@ -59,4 +62,5 @@ pub use client::{Announced, Ask, CallError, Client, Datum, Found, Item, ObjectRe
 pub use discover::{FoundDevice, FoundObject, Search, discover, draft};
 pub use node::Node;
 pub use pics::{Pics, PicsObject, PicsService, PicsTerm};
-pub use settings::{Interface, Password, Role, Settings};
+pub use sc::{Hub, Pem, Tls, TlsError, expiry};
+pub use settings::{Interface, Password, Role, Secure, Serial, Settings};

@@ -134,6 +134,12 @@ impl Networks {
     /// A message of the network layer from our link; what to broadcast there in answer.
     pub(super) fn on_message(&mut self, link: Station, kind: NetworkMessageType, data: &[u8]) -> Said {
         match kind {
+            // Our number is that of the B/IP ports' network.
+            NetworkMessageType::WHAT_IS_NETWORK_NUMBER | NetworkMessageType::NETWORK_NUMBER_IS
+                if link.ip().is_none() =>
+            {
+                Said::Nothing
+            }
             NetworkMessageType::I_AM_ROUTER_TO_NETWORK => {
                 let (networks, rest) = data.as_chunks::<2>();
                 if networks.is_empty() || !rest.is_empty() {

@@ -15,10 +15,12 @@ use super::bbmd::Manager;
 use super::bip::{Port, Registration, Taken};
 use super::calls::Call;
 use super::client::{Announced, Asked, Client, Devices, Wish};
+use super::further::{Event, Further, PortState};
 use super::intake::Intake;
 use super::link::{self, MAX_FRAME, Outbox, Peer, Station};
 use super::network::{self, Incoming};
 use super::requester::Outcome;
+use super::sc::Identity;
 use super::settings::{Role, Settings};
 use super::socket::{Bound, Datagram, Sockets};
 use super::stack::{Effect, Stack};
@@ -39,6 +41,8 @@ const FOREIGN: &str = "bacnet-foreign";
 const KEEPSAKES: &str = "bacnet";
 /// The broadcast distribution table among them, where it was written from the network.
 const TABLE: &str = "link/bdt";
+/// Who we are on BACnet/SC among them.
+const IDENTITY: &str = "link/sc";
 /// Datagrams that are taken from the kernel at a time.
 const TAKEN: usize = 1024;
 /// Datagrams that are worked on before more are taken, and before anything else gets a turn.
@@ -55,7 +59,7 @@ pub struct Node {
     client: Client,
     calls: mpsc::Receiver<Wish>,
     plant: Arc<Plant>,
-    observe: bool,
+    settings: Settings,
 }
 
 impl Node {
@@ -84,9 +88,8 @@ impl Node {
             settings.listen = SocketAddr::V4(first.interface().listen);
         }
         let (client, calls) = Client::channel();
-        let observe = settings.observe;
-        let stack = Stack::new(Arc::clone(&plant), settings);
-        Ok(Self { sockets, lines, stack, client, calls, plant, observe })
+        let stack = Stack::new(Arc::clone(&plant), settings.clone());
+        Ok(Self { sockets, lines, stack, client, calls, plant, settings })
     }
 
     /// Where it is bound: its first port.
@@ -102,15 +105,20 @@ impl Node {
 
     /// Announce the device and serve until `ports.stop`.
     pub async fn run(self, ports: Ports) {
-        let Self { sockets, mut lines, mut stack, calls, client, plant, observe, .. } = self;
+        let Self { sockets, mut lines, mut stack, calls, client, plant, settings } = self;
         // It fails only when there is no room for one more descriptor to watch.
         let sockets = match sockets.register() {
             Ok(sockets) => sockets,
             Err(error) => return tracing::error!(%error, "the BACnet sockets cannot be watched"),
         };
-        let devices = Devices::start(&plant, &client, observe, &ports);
+        let devices = Devices::start(&plant, &client, settings.observe, &ports);
         let keepsakes = ports.keepsakes.under(KEEPSAKES);
+        let mut identity = None;
         for (key, value) in keepsakes.restored() {
+            if key == IDENTITY {
+                identity = Identity::from_octets(value);
+                continue;
+            }
             match lines.first_mut().and_then(Port::manager) {
                 Some(manager) if key == TABLE => {
                     if !manager.restore(value) {
@@ -129,6 +137,7 @@ impl Node {
         let running = Running {
             sockets,
             lines,
+            further: Further::start(&settings, identity, &ports),
             stack,
             image,
             effects: Vec::new(),
@@ -153,6 +162,7 @@ impl Node {
 struct Running {
     sockets: Sockets,
     lines: Vec<Port>,
+    further: Further,
     stack: Stack,
     image: Arc<Image>,
     effects: Vec<Effect>,
@@ -192,7 +202,8 @@ impl Running {
                 // What was written in other devices is released before the node goes.
                 () = self.devices.over(&ports.stop) => {
                     self.stack.farewell(now(&*ports.time), &mut self.effects);
-                    return self.carry_out(&ports).await;
+                    self.carry_out(&ports).await;
+                    return self.further.end().await;
                 }
                 received = self.sockets.receive(&mut buffer) => match received {
                     Ok(datagram) => self.serve(datagram, &mut buffer, &ports).await,
@@ -212,6 +223,7 @@ impl Running {
                 Some(Ok((ticket, verdict))) = self.writes.join_next(), if !self.writes.is_empty() => {
                     self.stack.on_verdict(ticket, &verdict, now(&*ports.time), &mut self.effects);
                 }
+                Some(event) = self.further.next() => self.on_further(event, &ports).await,
                 Some(wish) = calls.recv() => self.on_wish(wish, now(&*ports.time)),
                 () = alarm => self.on_alarm(&ports).await,
             }
@@ -273,16 +285,7 @@ impl Running {
         let taken = line.receive(payload, datagram.from, datagram.arrival, at.mono, &mut self.outbox);
         let done = matches!(taken, Taken::Done);
         match taken {
-            Taken::Npdu { npdu, source, group } => match network::incoming(npdu, source.into(), group) {
-                Incoming::Apdu { peer, group, apdu } => {
-                    self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
-                }
-                Incoming::Message { kind, data } => {
-                    self.stack.on_message(source.into(), kind, data, &mut self.effects);
-                }
-                Incoming::Ignored => {}
-                Incoming::Rejected(cause) => ports.metrics.rejected(LINK, cause),
-            },
+            Taken::Npdu { npdu, source, group } => self.on_npdu(npdu, source.into(), group, at, ports),
             Taken::Done => {}
             Taken::Rejected(cause) => ports.metrics.rejected(LINK, cause),
         }
@@ -290,6 +293,46 @@ impl Running {
         if done {
             self.on_line(datagram.port, at, ports);
         }
+    }
+
+    fn on_npdu(&mut self, npdu: &[u8], from: Station, group: bool, at: Now, ports: &Ports) {
+        match network::incoming(npdu, from, group) {
+            Incoming::Apdu { peer, group, apdu } => {
+                self.stack.on_apdu(peer, group, apdu, &self.image, at, &mut self.effects);
+            }
+            Incoming::Message { kind, data } => self.stack.on_message(from, kind, data, &mut self.effects),
+            Incoming::Ignored => {}
+            Incoming::Rejected(cause) => ports.metrics.rejected(LINK, cause),
+        }
+    }
+
+    /// A port beside the B/IP ones says something; some of what stands behind it, too.
+    async fn on_further(&mut self, first: Event, ports: &Ports) {
+        let at = now(&*ports.time);
+        let mut next = Some(first);
+        let mut left = BATCH;
+        while let Some(event) = next {
+            match event {
+                Event::Npdu { from, group, npdu } => self.on_npdu(&npdu, from, group, at, ports),
+                Event::State { state, fresh } => {
+                    self.further.note(state);
+                    self.show(at);
+                    // Its network has not heard of us yet.
+                    self.effects.extend(self.stack.hello().filter(|_| fresh));
+                }
+                // What has no room is counted there.
+                Event::Identity(identity) => drop(self.keepsakes.keep(IDENTITY, identity.octets())),
+            }
+            left -= 1;
+            next = if left > 0 { self.further.try_next() } else { None };
+        }
+        self.carry_out(ports).await;
+    }
+
+    /// What the ports show of themselves has changed.
+    fn show(&mut self, at: Now) {
+        let lines = self.lines.iter().map(|line| PortState::Ip(line.state(at.mono)));
+        self.stack.on_lines(lines.chain(self.further.states()).collect());
     }
 
     /// Something moved in a port: what it shows, whether it is registered.
@@ -320,7 +363,7 @@ impl Running {
             }
             Some(Registration::Asked) | None => {}
         }
-        self.stack.on_lines(self.lines.iter().map(|line| line.state(at.mono)).collect());
+        self.show(at);
     }
 
     /// Registrations go out.
@@ -331,7 +374,7 @@ impl Running {
             line.on_time(at.mono, &mut self.outbox);
             self.flush(port, ports).await;
         }
-        self.stack.on_lines(self.lines.iter().map(|line| line.state(at.mono)).collect());
+        self.show(at);
     }
 
     async fn on_alarm(&mut self, ports: &Ports) {
@@ -365,6 +408,7 @@ impl Running {
             line.broadcast(npdu, at, &mut self.outbox);
             self.flush(port, ports).await;
         }
+        self.further.broadcast(npdu, ports);
     }
 
     fn on_wish(&mut self, wish: Wish, at: Now) {
@@ -398,8 +442,7 @@ impl Running {
                             link::unicast(&peer, expecting_reply, &apdu, &mut frame);
                             match peer.link {
                                 Station::Ip(to) => self.send(to, &frame, ports).await,
-                                // There is no such port yet.
-                                Station::Secure(_) | Station::Serial(_) => {}
+                                to => self.further.send(to, &frame, ports),
                             }
                         }
                     }

@@ -10,8 +10,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::assembly::{self, Assembly, Piece};
 use super::cov::Serial;
+use super::further::largest;
 use super::link::Peer;
-use super::settings::{APDU_TIMEOUT, RETRIES, SEGMENT_TIMEOUT};
+use super::settings::{APDU_TIMEOUT, MAX_APDU, RETRIES, SEGMENT_TIMEOUT};
 use crate::time::Mono;
 
 /// Most requests that wait for an answer.
@@ -137,8 +138,9 @@ impl Requester {
             .find(|invoke| !self.pending.contains_key(&(peer, *invoke)))?;
         self.next = invoke.wrapping_add(1);
         let mut apdu = BytesMut::with_capacity(4 + params.len());
-        // a segmented answer is taken, of up to 64 segments of 1,476 octets
-        apdu.put_slice(&[0x02, 0x65, invoke, service.to_raw()]);
+        // A segmented answer is taken, of up to 64 segments of 1,476 octets, or of the 480 that MS/TP carries.
+        let sizes = if largest(peer.link) < MAX_APDU { 0x63 } else { 0x65 };
+        apdu.put_slice(&[0x02, sizes, invoke, service.to_raw()]);
         apdu.put_slice(params);
         let apdu = apdu.freeze();
         let waiting = Pending {

@@ -1,9 +1,11 @@
 //! What the device says of itself, and the constants of its protocol side.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use super::manage::Password;
+pub use super::sc::{Hub, Tls};
 
 /// Largest APDU we take and send, octets (Annex J.1.1: what one B/IP frame holds).
 pub(super) const MAX_APDU: u16 = 1476;
@@ -64,6 +66,40 @@ pub enum Role {
     },
 }
 
+/// A BACnet/SC port: a node of a hub (Annex AB).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secure {
+    /// The hub.
+    pub primary: Hub,
+    /// The one that is taken while there is no connection to the first.
+    pub failover: Option<Hub>,
+    /// Our certificate and whose we trust; `None`: not read, and the port cannot run.
+    pub tls: Option<Tls>,
+    /// How long after a connection was lost the hub is tried again: at first, and at most; it doubles. 1 ms to a day.
+    pub reconnect: (Duration, Duration),
+    /// How long to wait for an answer to a Connect-Request, and for each step before it.
+    pub connect_wait: Duration,
+    /// After how long a silence of the hub it is asked whether it is there, 3 s to 300 s.
+    pub heartbeat: Duration,
+}
+
+/// An MS/TP port: a master node on a serial line (clause 9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serial {
+    /// Device file.
+    pub path: PathBuf,
+    /// Our address, 0 to `max_master`.
+    pub mac: u8,
+    /// Bits per second.
+    pub baud: u32,
+    /// Highest address of a master on the line, 1 to 127.
+    pub max_master: u8,
+    /// Frames that we may send with the token, 1 to 255.
+    pub max_info_frames: u8,
+    /// We hear what we send ourselves.
+    pub echo: bool,
+}
+
 /// The BACnet device that the gateway is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,6 +114,10 @@ pub struct Settings {
     pub more: Vec<Interface>,
     /// What the first port is.
     pub role: Role,
+    /// A BACnet/SC port beside them.
+    pub secure: Option<Secure>,
+    /// An MS/TP port beside them.
+    pub serial: Option<Serial>,
     /// The number of the network, 1 to 65534, where it is known.
     pub network: Option<u16>,
     /// Instance of the Device object, 0 to 4194302.
@@ -112,6 +152,8 @@ impl Default for Settings {
             subnet_mask: None,
             more: Vec::new(),
             role: Role::Device,
+            secure: None,
+            serial: None,
             network: None,
             instance: 47001,
             // 0 is ASHRAE's own; whoever sells the gateway configures the one assigned to them.

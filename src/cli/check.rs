@@ -4,8 +4,13 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use super::load::{Examined, environment, examine};
+use crate::bacnet::expiry;
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::gateway::bacnet_tls;
+use crate::gateway::clock::SystemClock;
 use crate::plant::Plant;
+use crate::time::{TimeSource as _, Utc};
 
 /// Compile configuration and mappings, and name everything that is wrong.
 #[derive(Debug, clap::Args)]
@@ -36,7 +41,10 @@ pub fn run(args: &Args) -> u8 {
 /// # Errors
 /// Only where `out` cannot be written.
 pub fn check(config: &Path, json: bool, colour: bool, env: &[(String, String)], out: &mut dyn Write) -> io::Result<u8> {
-    let examined = examine(Some(config), env);
+    let mut examined = examine(Some(config), env);
+    if let Some(config) = &examined.config {
+        examined.findings.extend(certificates(config));
+    }
     let errors = examined.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if json {
         as_json(&examined, errors, out)?;
@@ -48,6 +56,44 @@ pub fn check(config: &Path, json: bool, colour: bool, env: &[(String, String)], 
         (false, 0) => 0,
         (false, _) => 2,
     })
+}
+
+/// What is wrong with the files of the BACnet/SC port, and what will be within a month.
+fn certificates(config: &Config) -> Vec<Diagnostic> {
+    const MONTH: i64 = 30 * 86_400_000;
+    let Some(port) = config.bacnet.secure.as_ref().filter(|_| config.bacnet.enabled) else { return Vec::new() };
+    let finding = |code, severity, message: String, help: &str| Diagnostic {
+        code,
+        severity,
+        place: None,
+        message,
+        help: help.to_owned(),
+    };
+    if let Err((file, why)) = bacnet_tls(port) {
+        let help = "[bacnet.sc] names it: certificate and key belong together, authorities are the site's; all PEM";
+        let message = format!("{} cannot be used: {why}", file.display());
+        return vec![finding("bad-certificate", Severity::Error, message, help)];
+    }
+    let Ok(clock) = SystemClock::new(1.0) else { return Vec::new() };
+    let (now, soon) = (clock.now().utc, Utc::from_millis(clock.now().utc.millis() + MONTH));
+    let files = [&port.files.certificate, &port.files.authorities];
+    let ends = files.map(|file| (file, std::fs::read(file).ok().and_then(|pem| expiry(&pem))));
+    let mut findings = Vec::new();
+    for (file, end) in ends.iter().filter_map(|(file, end)| Some((file, (*end)?))) {
+        let [year, month, day, hour, minute, second] = end;
+        let Some(end) = Utc::parse(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")) else {
+            continue;
+        };
+        let help = "have it renewed by who issued it, [bacnet.sc] names the file";
+        if end <= now {
+            let message = format!("{} is valid no longer: it ended at {end}", file.display());
+            findings.push(finding("expired", Severity::Error, message, help));
+        } else if end <= soon {
+            let message = format!("{} is valid until {end} only", file.display());
+            findings.push(finding("expired", Severity::Warning, message, help));
+        }
+    }
+    findings
 }
 
 fn as_text(examined: &Examined, errors: usize, colour: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -209,5 +255,38 @@ mod tests {
     fn the_demonstration_needs_no_files() {
         let (config, plant, findings) = super::super::load::load(None).unwrap();
         assert_eq!((config.site.id.as_str(), plant.zones.len(), findings.len()), ("demo", 1, 0));
+    }
+
+    #[test]
+    fn files_of_the_secure_port_are_looked_at() {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(root.join("config/gateway.toml")).unwrap();
+        let mapping = root.join("config/").display().to_string();
+        let text = text.replace("mapping = \"", &format!("mapping = \"{mapping}"));
+        let port =
+            "[bacnet.sc]\nhub = \"wss://hub:4443\"\ncertificate = \"a.pem\"\nkey = \"a.key\"\nauthorities = \"ca.pem\"";
+        std::fs::write(at("gateway.toml"), text.replace("[bacnet.sc]", port)).unwrap();
+        let (code, text) = checked(&at("gateway.toml"), false);
+        assert!(code == 2 && text.contains("a.pem cannot be used") && text.contains("bad-certificate"), "{text}");
+
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(at("ca.pem"), authority.pem()).unwrap();
+        std::fs::write(at("a.key"), key.serialize_pem()).unwrap();
+        for (year, found) in [(2020, Some("a.pem is valid no longer: it ended at 2020-02-03")), (2099, None)] {
+            let mut params = CertificateParams::new(vec!["gateway".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 2, 3);
+            std::fs::write(at("a.pem"), params.signed_by(&key, &authority).unwrap().pem()).unwrap();
+            let (code, text) = checked(&at("gateway.toml"), false);
+            match found {
+                Some(found) => assert!(code == 2 && text.contains(found), "{text}"),
+                None => assert_eq!(code, 0, "{text}"),
+            }
+        }
     }
 }

@@ -75,6 +75,11 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
                 config.mapping = directory.join(&config.mapping);
                 config.state_dir = directory.join(&config.state_dir);
                 config.bacnet.password_file = config.bacnet.password_file.map(|path| directory.join(path));
+                if let Some(port) = &mut config.bacnet.secure {
+                    for file in [&mut port.files.certificate, &mut port.files.key, &mut port.files.authorities] {
+                        *file = directory.join(&*file);
+                    }
+                }
                 config.mqtt.password_file = config.mqtt.password_file.map(|path| directory.join(path));
                 if let Some(files) = &mut config.modbus.client {
                     for file in [&mut files.certificate, &mut files.key, &mut files.authorities] {

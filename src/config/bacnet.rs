@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
-use super::Checker;
+use super::{Checker, ClientFiles};
 
 /// UDP port of BACnet/IP (Annex J.1.2).
 const PORT: u16 = 47808;
@@ -19,6 +19,10 @@ pub struct Bacnet {
     pub more: Vec<BacnetPort>,
     /// What the first port is in its network.
     pub role: BacnetRole,
+    /// A BACnet/SC port beside them.
+    pub secure: Option<BacnetSecure>,
+    /// An MS/TP port beside them.
+    pub serial: Option<BacnetSerial>,
     /// The network's number, where it is known.
     pub network: Option<u16>,
     /// Device object instance, 0 to 4194302.
@@ -48,6 +52,42 @@ pub struct BacnetPort {
     pub broadcast: Ipv4Addr,
     /// The subnet's mask, where it is known.
     pub mask: Option<Ipv4Addr>,
+}
+
+/// A node of a BACnet/SC hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BacnetSecure {
+    /// URI of the hub, `wss`.
+    pub hub: String,
+    /// Of the one that is taken while the first is away.
+    pub failover: Option<String>,
+    /// Our certificate, its key, and the site's authorities, PEM.
+    pub files: ClientFiles,
+    /// The hub's certificate must name its host.
+    pub hub_named: bool,
+    /// Minimum and maximum reconnect time, s.
+    pub reconnect_s: (u16, u16),
+    /// How long to wait for the hub's answers, s.
+    pub connect_wait_s: u16,
+    /// After how long a silence the hub is asked whether it is there, s.
+    pub heartbeat_s: u16,
+}
+
+/// A master on an MS/TP line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BacnetSerial {
+    /// Device file.
+    pub path: PathBuf,
+    /// Our address, 0 to `max_master`.
+    pub mac: u8,
+    /// Bits per second.
+    pub baud: u32,
+    /// Highest address of a master, 1 to 127.
+    pub max_master: u8,
+    /// Frames per token, 1 to 255.
+    pub max_info_frames: u8,
+    /// We hear what we send.
+    pub echo: bool,
 }
 
 /// What the device is in its network.
@@ -101,12 +141,16 @@ impl Checker<'_> {
             let help = "unique in the whole BACnet network, 0 to 4194302, such as instance = 47017";
             self.wrong("missing-key", "bacnet.instance", "`bacnet.instance` is needed", help);
         }
+        let secure = self.bacnet_secure();
+        let serial = self.bacnet_serial();
         let mut ports = ports?.into_iter();
         Some(Bacnet {
             enabled,
             port: ports.next()?,
             more: ports.collect(),
             role: role?,
+            secure,
+            serial,
             network: self.layers.whole("bacnet.network").filter(|network| *network != 0),
             instance: instance.unwrap_or_default(),
             vendor_id: self.layers.whole("bacnet.vendor_id")?,
@@ -254,9 +298,113 @@ impl Checker<'_> {
         }
     }
 
+    /// `None` where there is no such port, and after a finding.
+    fn bacnet_secure(&mut self) -> Option<BacnetSecure> {
+        const HUB: &str = "bacnet.sc.hub";
+        const FAILOVER: &str = "bacnet.sc.failover";
+        const FILES: [&str; 3] = ["bacnet.sc.certificate", "bacnet.sc.key", "bacnet.sc.authorities"];
+        let filled = |text: &String| !text.is_empty();
+        let hub = self.layers.text(HUB).filter(filled);
+        let failover = self.layers.text(FAILOVER).filter(filled);
+        let files = FILES.map(|path| self.layers.text(path).filter(filled).map(PathBuf::from));
+        let Some(hub) = hub else {
+            if failover.is_some() {
+                self.wrong("missing-key", FAILOVER, "a failover hub without `bacnet.sc.hub`", "name the hub, too");
+            }
+            return None;
+        };
+        for (path, text) in [(HUB, Some(&hub)), (FAILOVER, failover.as_ref())] {
+            if let Some(text) = text.filter(|text| !is_hub(text)) {
+                let help = "write it like \"wss://hub.example:4443\", as who runs the hub names it";
+                self.wrong("bad-address", path, &format!("`{text}` is no URI of a BACnet/SC hub"), help);
+                return None;
+            }
+        }
+        if failover.as_ref() == Some(&hub) {
+            self.wrong(
+                "duplicate-name",
+                FAILOVER,
+                "the failover hub is the hub itself",
+                "leave it out, or name another",
+            );
+            return None;
+        }
+        for (path, _) in FILES.iter().zip(&files).filter(|(_, file)| file.is_none()) {
+            let help = "a hub asks for our certificate, and we ask for its: certificate, key and authorities, PEM";
+            self.wrong("missing-key", path, &format!("`{path}` is needed"), help);
+        }
+        let [certificate, key, authorities] = files;
+        let reconnect_s =
+            (self.layers.whole("bacnet.sc.min_reconnect_s")?, self.layers.whole("bacnet.sc.max_reconnect_s")?);
+        if reconnect_s.0 > reconnect_s.1 {
+            let help = "min_reconnect_s is the first pause, max_reconnect_s the longest";
+            self.wrong("out-of-range", "bacnet.sc.min_reconnect_s", "it is more than max_reconnect_s", help);
+            return None;
+        }
+        Some(BacnetSecure {
+            hub,
+            failover,
+            files: ClientFiles { certificate: certificate?, key: key?, authorities: authorities? },
+            hub_named: self.layers.flag("bacnet.sc.hub_named"),
+            reconnect_s,
+            connect_wait_s: self.layers.whole("bacnet.sc.connect_wait_s")?,
+            heartbeat_s: self.layers.whole("bacnet.sc.heartbeat_s")?,
+        })
+    }
+
+    /// The same of MS/TP.
+    fn bacnet_serial(&mut self) -> Option<BacnetSerial> {
+        const MAC: &str = "bacnet.mstp.mac";
+        const BAUD: &str = "bacnet.mstp.baud";
+        let path = self.layers.text("bacnet.mstp.path").filter(|path| !path.is_empty())?;
+        let mac: Option<u8> = self.layers.whole(MAC);
+        let max_master: u8 = self.layers.whole("bacnet.mstp.max_master")?;
+        let baud: u32 = self.layers.whole(BAUD)?;
+        let Some(mac) = mac else {
+            let help = "the gateway's address on the line, unique there, such as mac = 12";
+            self.wrong("missing-key", MAC, "`bacnet.mstp.mac` is needed", help);
+            return None;
+        };
+        if mac > max_master {
+            let help = "masters have addresses from 0 to max_master, and nobody polls above it";
+            self.wrong("out-of-range", MAC, &format!("{mac} is above max_master, {max_master}"), help);
+            return None;
+        }
+        // Clause 9.2.3
+        if ![9600, 19_200, 38_400, 57_600, 76_800, 115_200].contains(&baud) {
+            let help = "9600, 19200, 38400, 57600, 76800 or 115200";
+            self.wrong("out-of-range", BAUD, &format!("{baud} is no speed of MS/TP"), help);
+            return None;
+        }
+        Some(BacnetSerial {
+            path: PathBuf::from(path),
+            mac,
+            baud,
+            max_master,
+            max_info_frames: self.layers.whole("bacnet.mstp.max_info_frames")?,
+            echo: self.layers.flag("bacnet.mstp.echo"),
+        })
+    }
+
     fn doubtful(&mut self, code: &'static str, path: &str, message: &str, help: &str) {
         self.layers.doubtful(code, path, message, help, self.f);
     }
+}
+
+/// Whether it is a `wss` URI with a host and no user.
+fn is_hub(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("wss://") else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let bracketed = inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
+    let octets = host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet));
+    let path = rest.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._~:/?&=%[]".contains(&octet));
+    port && !host.is_empty() && (octets || bracketed) && path
 }
 
 /// Whether it can be the address of one device.

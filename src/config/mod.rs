@@ -20,7 +20,7 @@ use crate::written::{Findings, did_you_mean};
 use layers::Layers;
 pub use listener::{Access, Listener, Network, Unit, UnitView, Wire};
 
-pub use bacnet::{Bacnet, BacnetPort, BacnetRole};
+pub use bacnet::{Bacnet, BacnetPort, BacnetRole, BacnetSecure, BacnetSerial};
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -341,3 +341,49 @@ fn the_client_shows_a_certificate_or_nothing() {
     assert!(files("").unwrap_err().contains("`modbus.client.authorities` is needed"));
     assert!(files("authority = \"ca.pem\"").unwrap_err().contains("did you mean `authorities`?"));
 }
+
+#[test]
+fn a_hub_and_a_line_are_whole_or_not_there() {
+    const FILES: &str = "certificate = \"a.pem\"\nkey = \"a.key\"\nauthorities = \"ca.pem\"";
+    let (none, _) = bacnet("").unwrap();
+    assert_eq!((none.secure, none.serial), (None, None));
+    let hub = |more: &str| bacnet(&format!("[bacnet.sc]\n{more}"));
+    for uri in ["wss://hub", "wss://hub.example:4443/bacnet", "wss://[fe80::1]:1", "wss://10.0.0.5:50050"] {
+        let (found, findings) = hub(&format!("hub = \"{uri}\"\n{FILES}")).unwrap();
+        let port = found.secure.unwrap();
+        assert_eq!((port.hub.as_str(), port.reconnect_s, findings.as_str()), (uri, (10, 600), ""));
+        assert!(crate::bacnet::Hub::new(uri).is_some(), "{uri}");
+    }
+    for (more, what) in [
+        ("hub = \"ws://hub\"".to_owned(), "no URI of a BACnet/SC hub"),
+        ("hub = \"wss://\"".to_owned(), "no URI of a BACnet/SC hub"),
+        ("hub = \"wss://me@hub\"".to_owned(), "no URI of a BACnet/SC hub"),
+        ("hub = \"wss://hub:0\"".to_owned(), "no URI of a BACnet/SC hub"),
+        ("hub = \"wss://[hub]\"".to_owned(), "no URI of a BACnet/SC hub"),
+        ("hub = \"wss://hub\"\ncertificate = \"a.pem\"".to_owned(), "`bacnet.sc.key` is needed"),
+        (format!("hub = \"wss://hub\"\nfailover = \"hub2\"\n{FILES}"), "`hub2` is no URI"),
+        (format!("hub = \"wss://hub\"\nfailover = \"wss://hub\"\n{FILES}"), "the hub itself"),
+        ("failover = \"wss://hub\"".to_owned(), "without `bacnet.sc.hub`"),
+        (
+            format!("hub = \"wss://hub\"\nmin_reconnect_s = 60\nmax_reconnect_s = 20\n{FILES}"),
+            "more than max_reconnect_s",
+        ),
+        ("heartbeat_s = 1".to_owned(), "from 3 to 290"),
+    ] {
+        let found = hub(&more).unwrap_err();
+        assert!(found.contains(what) && found.contains("gateway.toml:"), "{more}: {found}");
+    }
+    let line = |more: &str| bacnet(&format!("[bacnet.mstp]\npath = \"/dev/ttyUSB0\"\n{more}"));
+    let (found, _) = line("mac = 12").unwrap();
+    let port = found.serial.unwrap();
+    assert_eq!((port.mac, port.baud, port.max_master, port.max_info_frames, port.echo), (12, 38_400, 127, 1, false));
+    for (more, what) in [
+        ("", "`bacnet.mstp.mac` is needed"),
+        ("mac = 12\nmax_master = 11", "above max_master"),
+        ("mac = 12\nbaud = 12345", "no speed of MS/TP"),
+        ("mac = 128", "from 0 to 127"),
+    ] {
+        let found = line(more).unwrap_err();
+        assert!(found.contains(what), "{more}: {found}");
+    }
+}

@@ -1,11 +1,13 @@
-//! The Modbus server's listeners, from the configuration: files read, zones found, ports taken.
+//! The Modbus server's listeners, from the configuration: files read, zones found, ports taken; and the certificates of
+//! other links.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::wire::StartError;
-use crate::config::{Access, ClientFiles, Config, Network, Unit, UnitView, Wire};
+use crate::bacnet;
+use crate::config::{Access, BacnetSecure, ClientFiles, Config, Network, Unit, UnitView, Wire};
 use crate::modbus::server::{self, Clients, Identity, Rights, Server, Settings, View};
 use crate::modbus::tls;
 use crate::plant::Plant;
@@ -69,6 +71,28 @@ fn served(wire: &Wire) -> Result<server::Wire, StartError> {
 pub(super) fn client_tls(config: &Config) -> Result<Option<tls::Client>, StartError> {
     let Some(ClientFiles { certificate, key, authorities }) = &config.modbus.client else { return Ok(None) };
     with_files([certificate, key, authorities], "[modbus.client]", tls::Client::new).map(Some)
+}
+
+/// What the BACnet/SC port shows to its hub.
+pub(super) fn hub_tls(config: &Config) -> Result<Option<bacnet::Tls>, StartError> {
+    let Some(port) = &config.bacnet.secure else { return Ok(None) };
+    bacnet_tls(port).map(Some).map_err(|(file, why)| StartError::Certificate { file, why, section: "[bacnet.sc]" })
+}
+
+/// The certificates of a BACnet/SC port; which file cannot be used, and why.
+pub(crate) fn bacnet_tls(port: &BacnetSecure) -> Result<bacnet::Tls, (PathBuf, String)> {
+    let ClientFiles { certificate, key, authorities } = &port.files;
+    let contents = |file: &PathBuf| std::fs::read(file).map_err(|error| (file.clone(), error.to_string()));
+    let pem =
+        bacnet::Pem { certificate: contents(certificate)?, key: contents(key)?, authorities: contents(authorities)? };
+    bacnet::Tls::new(&pem, port.hub_named).map_err(|error| {
+        let file = match &error {
+            bacnet::TlsError::Key(_) => key,
+            bacnet::TlsError::Authorities(_) => authorities,
+            bacnet::TlsError::Certificate(_) | bacnet::TlsError::Unfit(_) => certificate,
+        };
+        (file.clone(), error.to_string())
+    })
 }
 
 /// Read certificate, key and authorities, and make something of them.

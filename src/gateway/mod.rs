@@ -15,5 +15,6 @@ mod supervise;
 mod wire;
 
 pub use engine_task::LocalRearm;
+pub(crate) use listeners::bacnet_tls;
 pub(crate) use wire::bacnet_settings;
 pub use wire::{Addresses, Gateway, Setup, StartError, Views};

@@ -82,7 +82,7 @@ pub enum StartError {
         /// The system's word, or what is wrong with it.
         source: io::Error,
     },
-    /// A certificate or key for Modbus cannot be used.
+    /// A certificate or key cannot be used.
     #[error("{} cannot be used: {why}; it is named in {section}", .file.display())]
     Certificate {
         /// Which file.
@@ -166,8 +166,11 @@ impl Gateway {
         let modbus_at = modbus_servers.iter().find_map(modbus::server::Server::local_addr);
         let modbus_at = modbus_at.unwrap_or(config.modbus.listen);
         let bacnet_node = if config.bacnet.enabled {
-            let settings =
+            let mut settings =
                 bacnet::Settings { password: bacnet_password(&config)?, ..bacnet_settings(&config, observe) };
+            if let Some(secure) = &mut settings.secure {
+                secure.tls = listeners::hub_tls(&config)?;
+            }
             let node = bacnet::Node::bind(settings, Arc::clone(&plant));
             Some(listen("the BACnet server", config.bacnet.port.listen.into(), "bacnet.listen", node)?)
         } else {
@@ -408,6 +411,26 @@ pub(crate) fn bacnet_settings(config: &Config, observe: bool) -> bacnet::Setting
             })
             .collect(),
         role,
+        // What is no URI did not come through the checks.
+        secure: bacnet.secure.as_ref().and_then(|port| {
+            let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+            Some(bacnet::Secure {
+                primary: bacnet::Hub::new(&port.hub)?,
+                failover: port.failover.as_deref().and_then(bacnet::Hub::new),
+                tls: None,
+                reconnect: (seconds(port.reconnect_s.0), seconds(port.reconnect_s.1)),
+                connect_wait: seconds(port.connect_wait_s),
+                heartbeat: seconds(port.heartbeat_s),
+            })
+        }),
+        serial: bacnet.serial.as_ref().map(|port| bacnet::Serial {
+            path: port.path.clone(),
+            mac: port.mac,
+            baud: port.baud,
+            max_master: port.max_master,
+            max_info_frames: port.max_info_frames,
+            echo: port.echo,
+        }),
         network: bacnet.network,
         instance: bacnet.instance,
         vendor_id: bacnet.vendor_id,

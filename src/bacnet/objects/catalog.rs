@@ -8,7 +8,7 @@ use bacnet_types::enums::{ObjectType, PropertyIdentifier};
 use bacnet_types::primitives::ObjectIdentifier;
 
 use super::{class, device, load, point, port, trend};
-use crate::bacnet::bip::PortState;
+use crate::bacnet::further::PortState;
 use crate::bacnet::settings::Settings;
 use crate::plant::{Plant, ServiceObject};
 
@@ -112,7 +112,7 @@ impl Catalog {
                 name.push('\'');
             }
             let instance = u32::try_from(place + 1).unwrap_or(u32::MAX);
-            catalog.add(ObjectType::NETWORK_PORT, instance, name, Body::Port(place), port::rows(&line.role).into());
+            catalog.add(ObjectType::NETWORK_PORT, instance, name, Body::Port(place), port::rows(line).into());
         }
         let mut shared: HashMap<Vec<Row>, Arc<[Row]>> = HashMap::new();
         for (place, face) in plant.bacnet.iter().enumerate() {

@@ -33,8 +33,8 @@ use bytes::BytesMut;
 
 use super::alarm::{Alarms, Source, in_alarm};
 use super::answer::Failure;
-use super::bip::PortState;
 use super::cov::Subscriptions;
+use super::further::PortState;
 use super::network::Number;
 use super::own::Own;
 use super::settings::Settings;

@@ -89,14 +89,18 @@ pub struct Pics {
     pub remarks: &'static [&'static str],
 }
 
-/// Data links (clause 9, Annex J).
-const DATA_LINKS: &[&str] = &["BACnet/IP (Annex J)"];
+/// Data links (clause 9, Annex J, Annex AB).
+const DATA_LINKS: &[&str] = &[
+    "BACnet/IP (Annex J)",
+    "BACnet/SC (Annex AB of 135-2020), node: hub connector with failover hub; neither hub function nor direct connections; where configured",
+    "MS/TP master (clause 9), baud rates 9600, 19200, 38400, 57600, 76800, 115200; NPDUs of up to 501 octets; where configured",
+];
 /// Networking options (clause 6, Annex J).
 const NETWORKING: &[&str] = &[
     "Peers behind routers are answered through their router (SNET, SADR)",
     "Registration as a foreign device, renewed (Annex J.5), where configured",
     "BACnet/IP broadcast management device (BBMD): one and two hops, registrations by foreign devices, where configured",
-    "Several BACnet/IP ports in one network; no routing between networks",
+    "Several BACnet/IP ports in one network, and a BACnet/SC and an MS/TP port beside them; no routing between networks",
 ];
 /// Character sets that are sent; names are UTF-8 (clause 20.2.9).
 const CHARACTER_SETS: &[&str] = &["ISO 10646 (UTF-8)"];

@@ -12,13 +12,13 @@ use super::{Effect, Stack};
 use crate::bacnet::answer::{self, COMPLEX_ACK_HEAD, Failure, Refused};
 use crate::bacnet::cov::{self, Watch, Wish};
 use crate::bacnet::fair;
+use crate::bacnet::further::largest;
 use crate::bacnet::link::Peer;
 use crate::bacnet::objects::{
     Checked, View, read_property, read_property_multiple, read_range, write_property, write_property_multiple,
 };
 use crate::bacnet::segment::{Answer, HEAD, Sending};
 use crate::bacnet::services;
-use crate::bacnet::settings::MAX_APDU;
 use crate::bacnet::writes::{Job, Known, Ticket, Todo, fingerprint};
 use crate::point::Image;
 use crate::request::{Refusal, Verdict};
@@ -66,7 +66,7 @@ pub(super) fn ask(peer: Peer, apdu: &[u8]) -> Option<Ask<'_>> {
         peer,
         invoke: header.invoke_id,
         service: header.service_choice,
-        max_apdu: usize::from(MaxApdu::octets(header.max_apdu).min(MAX_APDU)),
+        max_apdu: usize::from(MaxApdu::octets(header.max_apdu).min(largest(peer.link))),
         segments: header.segmented_response_accepted.then_some(segments),
         params,
     })

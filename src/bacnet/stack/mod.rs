@@ -21,12 +21,12 @@ use bacnet_types::error::Error;
 use bytes::Bytes;
 
 use super::alarm::{self, Alarms};
-use super::bip::PortState;
 use super::calls::{Call, Calls};
 use super::client::{self, Datum};
 use super::cov::{self, Serial, Subscriptions};
 use super::discovery;
 use super::fair::Calm;
+use super::further::PortState;
 use super::link::{Peer, Station};
 use super::manage::Communication;
 use super::network::{Message, Networks, Said};
