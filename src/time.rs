@@ -15,21 +15,25 @@ impl Mono {
     pub const START: Self = Self(Duration::ZERO);
 
     /// A point in time this long after the start.
+    #[inline]
     pub const fn from_start(since: Duration) -> Self {
         Self(since)
     }
 
     /// Seconds since the start, for simulation and arithmetic.
+    #[inline]
     pub fn secs(self) -> f64 {
         self.0.as_secs_f64()
     }
 
     /// How long ago `earlier` was; zero when it is in the future.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
     /// This much later.
+    #[inline]
     pub const fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(by))
     }
@@ -41,11 +45,13 @@ pub struct Utc(i64);
 
 impl Utc {
     /// From milliseconds since the Unix epoch.
+    #[inline]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
     /// Milliseconds since the Unix epoch.
+    #[inline]
     pub const fn millis(self) -> i64 {
         self.0
     }
@@ -120,6 +126,7 @@ impl Timeout {
     }
 
     /// From whole milliseconds, held to the bounds; for constants.
+    #[inline]
     pub const fn millis(millis: u64) -> Self {
         let held = if millis == 0 {
             1

@@ -208,7 +208,8 @@ impl Progress {
         }
         *shown = Some(now);
         let full = 40 * done / of.max(1);
-        bar(format_args!("\r[{}{}] {done}/{of}", "#".repeat(full), " ".repeat(40_usize.saturating_sub(full))));
+        let left = " ".repeat(40_usize.saturating_sub(full));
+        bar(format_args!("\r[{}{left}] {done} of {of} h simulated", "#".repeat(full)));
     }
 
     fn clear(&self) {

@@ -124,9 +124,8 @@ pub(super) fn settle(plant: &Plant, image: &mut Image, now: Now) -> bool {
 pub(super) fn refresh(def: &PointDef, image: &mut Image, now: Now) {
     let Some(commandable) = def.commandable() else { return };
     let Some(state) = image.get_mut(def.id) else { return };
-    let empty = PriorityArray::default();
-    let array = state.slots.as_deref().unwrap_or(&empty);
-    let (value, at, doubt) = match array.ruling() {
+    let ruling = state.slots.as_deref().and_then(PriorityArray::ruling);
+    let (value, at, doubt) = match ruling {
         Some((_, slot)) => {
             let expired = commandable.expires.is_some_and(|after| now.mono.since(slot.at.mono) > after);
             let doubt = if slot.restored {
@@ -146,7 +145,7 @@ pub(super) fn refresh(def: &PointDef, image: &mut Image, now: Now) {
         None => Reading::Good(value),
     };
     // A default that goes on ruling keeps its time: nothing was written.
-    let at = if array.ruling().is_none() && state.sample.reading == reading { state.sample.at } else { at };
+    let at = if ruling.is_none() && state.sample.reading == reading { state.sample.at } else { at };
     state.sample = Sample { reading, at };
     state.last = Some(value);
     state.held = Some(at);

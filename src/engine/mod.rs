@@ -21,7 +21,7 @@ use crate::control::{Controller, RearmRefusal, Settings as ControlSettings};
 use crate::decision::{Decision, SafetyLatch};
 use crate::durable::{Checkpoint, SavedCounter, SavedEfficiency, SavedInterval, SavedRuntime, SavedSlot};
 use crate::meter::{Ledger, LedgerEvent};
-use crate::plant::{HeaterRole, Plant, SiteRole, ZoneId, ZoneRole};
+use crate::plant::{HeaterRole, Plant, PointDef, SiteRole, ZoneId, ZoneRole};
 use crate::point::{Image, PointId, Reading, Slot, Update, Value};
 use crate::request::{Accepted, Refusal, Request, Verdict};
 use crate::time::{Mono, Now};
@@ -156,6 +156,8 @@ pub struct Engine {
     ledger: Ledger,
     ages: Ages,
     urgent: BTreeSet<PointId>,
+    /// Points whose writes expire.
+    expiring: Vec<PointId>,
     stepped: Mono,
     durable_at: Now,
     checkpoint_seq: u64,
@@ -184,6 +186,8 @@ impl Engine {
         }
         let urgent = urgent_points(&plant);
         let ages = Ages::new(&plant, settings.liveness);
+        let expires = |def: &&PointDef| def.commandable().is_some_and(|commandable| commandable.expires.is_some());
+        let expiring = plant.points.iter().filter(expires).map(|def| def.id).collect();
         let mut ledger = Ledger::new(Arc::clone(&plant), restored.counters, now);
         // Bad until its meter answers, and shown as it stood: a counter that falls would be billed.
         for (point, energy) in ledger.remembered() {
@@ -206,6 +210,7 @@ impl Engine {
             ledger,
             ages,
             urgent,
+            expiring,
             stepped: now.mono,
             durable_at: now,
             checkpoint_seq: 0,
@@ -329,12 +334,10 @@ impl Engine {
     fn sweep(&mut self, now: Now, effects: &mut Effects) {
         let mut due = now.mono.since(self.stepped) >= CONTROL_PERIOD;
         due |= self.ages.sweep(&mut self.image, now);
-        for def in &self.plant.points {
-            if def.commandable().is_some_and(|commandable| commandable.expires.is_some()) {
-                let before = self.image.reading(def.id).quality();
-                arbitrate::refresh(def, &mut self.image, now);
-                due |= before != self.image.reading(def.id).quality();
-            }
+        for def in self.expiring.iter().filter_map(|point| self.plant.point(*point)) {
+            let before = self.image.reading(def.id).quality();
+            arbitrate::refresh(def, &mut self.image, now);
+            due |= before != self.image.reading(def.id).quality();
         }
         if due {
             self.step(now, effects);

@@ -101,6 +101,7 @@ pub struct Commandable {
 
 impl PointDef {
     /// What writers may do, when it is commandable.
+    #[inline]
     pub const fn commandable(&self) -> Option<&Commandable> {
         match &self.source {
             Source::Command(commandable) => Some(commandable),
@@ -109,6 +110,7 @@ impl PointDef {
     }
 
     /// Whether a number, in the point's unit, is one that may be written or read.
+    #[inline]
     pub fn admits(&self, number: f64) -> bool {
         self.absent == Some(number) || self.range.is_none_or(|(low, high)| (low..=high).contains(&number))
     }
@@ -261,6 +263,7 @@ pub struct Plant {
 
 impl Plant {
     /// A point's definition.
+    #[inline]
     pub fn point(&self, id: PointId) -> Option<&PointDef> {
         self.points.get(id.index())
     }
@@ -271,21 +274,25 @@ impl Plant {
     }
 
     /// A zone.
+    #[inline]
     pub fn zone(&self, id: ZoneId) -> Option<&Zone> {
         self.zones.get(usize::from(id.0))
     }
 
     /// A heater.
+    #[inline]
     pub fn heater(&self, id: HeaterId) -> Option<&Heater> {
         self.heaters.get(usize::from(id.0))
     }
 
     /// A meter.
+    #[inline]
     pub fn meter(&self, id: MeterId) -> Option<&Meter> {
         self.meters.get(usize::from(id.0))
     }
 
     /// A polled device.
+    #[inline]
     pub fn device(&self, id: DeviceId) -> Option<&Device> {
         self.devices.get(usize::from(id.0))
     }

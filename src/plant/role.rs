@@ -29,6 +29,7 @@ impl<R> Default for Roles<R> {
 
 impl<R: Role> Roles<R> {
     /// The point that plays a role.
+    #[inline]
     pub fn get(&self, role: R) -> Option<PointId> {
         self.points.get(role.place()).copied().flatten()
     }
@@ -83,6 +84,7 @@ macro_rules! roles {
         impl Role for $name {
             const LIST: &'static [Self] = Self::ALL;
 
+            #[inline]
             fn place(self) -> usize {
                 self as usize
             }

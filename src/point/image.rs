@@ -73,11 +73,13 @@ impl Image {
     }
 
     /// For the engine, which builds the next image, and for tests.
+    #[inline]
     pub fn get_mut(&mut self, point: PointId) -> Option<&mut PointState> {
         self.states.get_mut(point.index())
     }
 
     /// The present reading of a point.
+    #[inline]
     pub fn reading(&self, point: PointId) -> Reading {
         self.get(point).map_or(Reading::Bad(Fault::NeverRead), PointState::reading)
     }

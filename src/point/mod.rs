@@ -50,6 +50,7 @@ pub struct PointId(pub u32);
 
 impl PointId {
     /// As an index.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }

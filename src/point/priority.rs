@@ -78,7 +78,7 @@ impl PriorityArray {
 
     /// The slot that rules, with its priority.
     pub fn ruling(&self) -> Option<(Priority, &Slot)> {
-        Priority::all().find_map(|priority| Some((priority, self.get(priority)?)))
+        (1_u8..).zip(&self.slots).find_map(|(priority, slot)| Some((Priority(priority), slot.as_ref()?)))
     }
 
     /// The occupied slots, highest priority first.

@@ -23,6 +23,7 @@ pub enum Doubt {
 
 impl Doubt {
     /// Whether control may work with it: an estimate yes; what may be old or unconfirmed never.
+    #[inline]
     pub const fn usable(self) -> bool {
         matches!(self, Self::Estimated)
     }
@@ -123,6 +124,7 @@ impl Quality {
 
 impl Reading {
     /// A good number, or bad when it is not finite.
+    #[inline]
     pub fn number(number: f64) -> Self {
         Value::number(number).map_or(Self::Bad(Fault::NotFinite), Self::Good)
     }
@@ -137,6 +139,7 @@ impl Reading {
     }
 
     /// Its quality.
+    #[inline]
     pub const fn quality(self) -> Quality {
         match self {
             Self::Good(_) => Quality::Good,
@@ -175,6 +178,7 @@ pub struct Sample {
 
 impl Sample {
     /// Control's only door: the value, when it is good (or an estimate) and not older than `max_age`.
+    #[inline]
     pub fn usable(&self, now: Now, max_age: Duration) -> Option<Value> {
         if now.mono.since(self.at.mono) > max_age {
             return None;

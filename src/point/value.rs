@@ -25,11 +25,13 @@ pub struct Finite(f64);
 
 impl Finite {
     /// The only door.
+    #[inline]
     pub fn new(number: f64) -> Option<Self> {
         number.is_finite().then_some(Self(number))
     }
 
     /// The number.
+    #[inline]
     pub const fn get(self) -> f64 {
         self.0
     }
@@ -52,11 +54,13 @@ pub enum Value {
 
 impl Value {
     /// A number; `None` when it is not finite.
+    #[inline]
     pub fn number(number: f64) -> Option<Self> {
         Finite::new(number).map(Self::Number)
     }
 
     /// Its kind.
+    #[inline]
     pub const fn kind(self) -> Kind {
         match self {
             Self::Bool(_) => Kind::Bool,
@@ -93,6 +97,7 @@ impl Value {
     }
 
     /// As yes or no: zero is no.
+    #[inline]
     pub fn as_bool(self) -> bool {
         self.as_f64() != 0.0
     }

@@ -12,7 +12,7 @@ padding:0 16px}h1{font-size:22px}h2{font-size:17px;margin:28px 0 4px}p{margin:4p
 table{border-collapse:collapse;font-size:12.5px;margin:10px 0;width:100%}th,td{border-bottom:1px solid #dde1e5;padding:3px 7px;\
 text-align:right}th:first-child,td:first-child{text-align:left}th{background:#f4f6f8;vertical-align:bottom}\
 td.bad,p.bad{background:#fbe3e1;font-weight:600}svg{display:block;width:100%;height:auto;margin:6px 0}\
-svg text{font:11px system-ui,sans-serif;fill:#39424b}svg text.title{font-weight:600}svg text.mark{font-size:9.5px;fill:#8a6d1f}\
+svg text{font:11px system-ui,sans-serif;fill:#39424b}svg text.title{font-weight:600}svg text.mark{font-size:10px;fill:#7a5c10;paint-order:stroke;stroke:#fff;stroke-width:3px}\
 details{margin:4px 0;font-size:12.5px}@media print{body{max-width:none;margin:0}section{break-inside:avoid}}";
 
 /// A page around a body.
@@ -24,6 +24,9 @@ pub fn page(title: &str, body: &str) -> String {
         escape(title)
     )
 }
+
+/// The plot that only scenarios with a building have.
+const ROOM: &str = "Room and weather";
 
 /// What the columns of the table are: heading, value, digits.
 type Column = (&'static str, fn(&Measures) -> f64, usize);
@@ -126,14 +129,25 @@ fn section(body: &mut String, job: &Job) {
             time,
             lines: vec![
                 line("least allowed", "#9aa3ab", Style::Dashed, &|m| m.bounds.0),
-                line("most allowed", "#9aa3ab", Style::Dashed, &|m| m.bounds.1),
-                line("power", "#2b6cb0", Style::Solid, &|m| m.power),
+                line("most allowed (limits)", "#c0392b", Style::Dashed, &|m| m.bounds.1),
                 line("sum of caps", "#e08e2b", Style::Steps, &|m| m.cap),
+                line("power", "#2b6cb0", Style::Solid, &|m| m.power),
             ],
             marks: shown,
         },
         Plot {
-            title: "Temperatures".into(),
+            title: "Water at the heat meter".into(),
+            label: "temperature, degC",
+            time,
+            lines: vec![
+                line("full power up to here", "#c99a2e", Style::Dashed, &|m| m.supply_limit.0),
+                line("no power from here", "#c0392b", Style::Dashed, &|m| m.supply_limit.1),
+                line("supply", "#d1495b", Style::Solid, &|m| m.supply),
+            ],
+            marks: Vec::new(),
+        },
+        Plot {
+            title: ROOM.into(),
             label: "temperature, degC",
             time,
             lines: vec![
@@ -155,7 +169,7 @@ fn section(body: &mut String, job: &Job) {
         },
     ];
     let room = moments.iter().any(|moment| moment.room.is_some());
-    for plot in plots.iter().filter(|plot| room || plot.title != "Temperatures") {
+    for plot in plots.iter().filter(|plot| room || plot.title != ROOM) {
         body.push_str(&plot.svg());
     }
     for (t, wrong) in &job.outcome.wrong {
@@ -169,4 +183,70 @@ fn section(body: &mut String, job: &Job) {
         body.push_str("</details>");
     }
     body.push_str("</section>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::many::Summary;
+    use crate::simulate::run::Outcome;
+
+    fn moment(t: f64) -> Moment {
+        Moment {
+            t,
+            asked: 30.0,
+            attainable: 29.0,
+            heat: 28.0,
+            oracle: 29.0,
+            power: 33.0,
+            cap: 34.0,
+            bounds: (15.0, 58.2),
+            room: Some((18.5, 19.0)),
+            outdoor: 2.0,
+            supply: 40.0,
+            supply_limit: (55.0, 60.0),
+            eta: (0.9, 0.88),
+        }
+    }
+
+    fn job(name: &str) -> Job {
+        Job {
+            scenario: name.into(),
+            variant: None,
+            description: "what <it> is".into(),
+            summary: Summary { median: Measures::default(), p95: None, worst: Measures::default(), runs: 1 },
+            outcome: Outcome {
+                moments: (0..100).map(|n| moment(f64::from(n) * 60.0)).collect(),
+                events: vec![(1800.0, "limit 30 kW".into())],
+                ..Outcome::default()
+            },
+            seconds: 6000,
+        }
+    }
+
+    #[test]
+    fn the_report_needs_no_network_and_runs_nothing() {
+        let page = report(&[job("<script src=\"http://example.org/x.js\">")], "1.2.3");
+        let lower = page.to_lowercase();
+        assert!(page.contains("&lt;script") && page.contains("1.2.3"), "names are text");
+        for part in ["<script", "<link", "<iframe", "<img", "<object", "@import", "url(", " src=", " href=", "onload="] {
+            assert!(!lower.replace("&lt;script src=", "").contains(part), "{part}");
+        }
+        // The only address is the name of SVG, which nobody fetches.
+        let others = lower.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("http://example.org/x.js", "");
+        assert!(!others.contains("http:") && !others.contains("https:") && !others.contains("\"//"));
+    }
+
+    #[test]
+    fn every_plot_has_its_quantity_unit_time_and_legend() {
+        let page = report(&[job("steps")], "1");
+        for part in [
+            "heat, kW", "power, kW", "temperature, degC", "heat per power", "time, h", ">asked<", ">heat at the meter<",
+            ">sum of caps<", ">most allowed (limits)<", ">supply<", ">no power from here<", ">room<", ">setpoint<",
+            ">outdoors<", ">limit 30 kW<", "1 events",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert_eq!(page.matches("<svg ").count(), 5);
+    }
 }

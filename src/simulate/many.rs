@@ -59,7 +59,8 @@ pub struct Summary {
     pub runs: usize,
 }
 
-/// Run a study. `progress` is told how many of how many runs are done; it is called from the threads that run them.
+/// Run a study. `progress` is told how many of how many simulated hours are done; it is called from the threads that run
+/// them.
 ///
 /// # Errors
 ///
@@ -114,7 +115,10 @@ pub fn study(study: &Study, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<
 /// Every run, in the order of the work, on as many threads as asked.
 fn all(study: &Study, work: &[(usize, Case, Arc<Plant>)], progress: &(dyn Fn(usize, usize) + Sync)) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
+    let hours: u64 = work.iter().map(|(_, case, _)| case.seconds / 3600).sum();
+    let hours = usize::try_from(hours).unwrap_or(usize::MAX);
     let done = AtomicUsize::new(0);
+    let hour = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, hours);
     let failed = AtomicBool::new(false);
     let results: Mutex<Vec<Option<Outcome>>> = Mutex::new(work.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
@@ -128,7 +132,7 @@ fn all(study: &Study, work: &[(usize, Case, Arc<Plant>)], progress: &(dyn Fn(usi
                     } else {
                         0
                     };
-                    let outcome = run(case, plant, Watching { every });
+                    let outcome = run(case, plant, Watching { every, hour: &hour });
                     match results.lock() {
                         Ok(mut results) => {
                             if let Some(place) = results.get_mut(at) {
@@ -137,7 +141,6 @@ fn all(study: &Study, work: &[(usize, Case, Arc<Plant>)], progress: &(dyn Fn(usi
                         }
                         Err(_) => failed.store(true, Ordering::Relaxed),
                     }
-                    progress(done.fetch_add(1, Ordering::Relaxed) + 1, work.len());
                 }
             });
         }

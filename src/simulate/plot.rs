@@ -10,6 +10,8 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 40.0;
+/// Least distance between two marks: their words stand upright.
+const MARKS_APART: f64 = 15.0;
 /// Points of a line beyond which neighbours are drawn as their lowest and highest: more cannot be seen.
 const MOST_POINTS: usize = 1600;
 
@@ -158,10 +160,10 @@ impl Plot {
             (TOP + bottom) / 2.0,
             escape(self.label)
         );
-        self.marked(&mut out, x);
         for line in &self.lines {
             drawn(&mut out, line, (&x, &y));
         }
+        self.marked(&mut out, x);
         let _ = write!(out, "<path d=\"M{LEFT} {TOP}V{bottom}H{right}\" fill=\"none\" stroke=\"#7b858f\"/>");
         self.legend(&mut out);
         out.push_str("</svg>");
@@ -172,22 +174,20 @@ impl Plot {
         let mut last = f64::NEG_INFINITY;
         for (t, word) in &self.marks {
             let at = x(*t);
-            if !(LEFT..=WIDTH - RIGHT).contains(&at) {
+            // One that would lie on the one before is left to the list below the plots.
+            if !(LEFT..=WIDTH - RIGHT).contains(&at) || at - last < MARKS_APART {
                 continue;
             }
+            last = at;
             let bottom = HEIGHT - BOTTOM;
             let _ = write!(out, "<path d=\"M{at:.1} {TOP}V{bottom}\" stroke=\"#c4a35a\" stroke-dasharray=\"2 3\"/>");
-            // A word that would lie on the one before is left to the list below the plots.
-            if at - last > 16.0 {
-                let _ = write!(
-                    out,
-                    "<text class=\"mark\" transform=\"translate({:.1} {:.1}) rotate(-90)\" text-anchor=\"end\">{}</text>",
-                    at + 9.0,
-                    TOP + 4.0,
-                    escape(word)
-                );
-                last = at;
-            }
+            let _ = write!(
+                out,
+                "<text class=\"mark\" transform=\"translate({:.1} {:.1}) rotate(-90)\">{}</text>",
+                at + 10.0,
+                bottom - 4.0,
+                escape(word)
+            );
         }
     }
 
@@ -260,6 +260,16 @@ mod tests {
         for part in ["power, kW", "time, h", ">heat<", ">50<", ">100<", "A &lt; B", "link cut", "<svg ", "</svg>"] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
+    }
+
+    #[test]
+    fn marks_do_not_lie_on_each_other() {
+        let points = (0..=10).map(|n| (f64::from(n), 1.0)).collect();
+        let marks = [(5.0, "limit 30 kW"), (5.01, "limited"), (6.0, "heating")];
+        let marks = marks.map(|(t, word)| (t, word.to_owned())).to_vec();
+        let svg = Plot { lines: vec![line(points)], marks, ..Plot::default() }.svg();
+        assert!(svg.contains(">limit 30 kW<") && svg.contains(">heating<"), "{svg}");
+        assert!(!svg.contains(">limited<"), "{svg}");
     }
 
     #[test]

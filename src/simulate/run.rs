@@ -44,6 +44,10 @@ pub struct Moment {
     pub room: Option<(f64, f64)>,
     /// Outdoors, degC.
     pub outdoor: f64,
+    /// Supply water at the meter, degC.
+    pub supply: f64,
+    /// Where its ceiling begins, and where it allows nothing, degC.
+    pub supply_limit: (f64, f64),
     /// Efficiency, believed and true.
     pub eta: (f64, f64),
 }
@@ -62,10 +66,12 @@ pub struct Outcome {
 }
 
 /// What is watched of a run besides its measures.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Watching {
+#[derive(Clone, Copy)]
+pub(super) struct Watching<'a> {
     /// Seconds between two moments; 0: none are kept.
     pub every: u64,
+    /// Told of each hour that has passed.
+    pub hour: &'a dyn Fn(),
 }
 
 /// When things happen next, s.
@@ -115,7 +121,7 @@ const LONG: u64 = 4 * 86_400;
 const LONG_STEP: u64 = 10;
 
 /// Run a case on a compiled plant.
-pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching) -> Outcome {
+pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching<'_>) -> Outcome {
     let site = Site::new(case);
     let seat = Seat::new(Arc::clone(plant), case.start);
     let heat = site.water.heat();
@@ -159,6 +165,7 @@ pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching) -> Outcom
         }
         let until = run.next(t).min(case.seconds);
         run.flow(t, until, jobs);
+        (t / 3600..until / 3600).for_each(|_| (watching.hour)());
         t = until;
     }
     run.finish(moments)
@@ -395,6 +402,8 @@ impl Run<'_> {
             bounds: (bounds.low.kw(), bounds.high.min(Watts::from_kw(RATED_KW)).kw()),
             room: self.zone.setpoint(now).map(|setpoint| (self.zone.room.air().get(), setpoint)),
             outdoor: self.sky.at(now).get(),
+            supply: Seat::supply(self.site.water.heat()),
+            supply_limit: self.seat.supply_limit(),
             eta: (self.seat.eta(), self.eta(now)),
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct MeterShows {
 /// Flow through the meter, m3/h, and the return temperature, degC: 10 K at nominal heat.
 const FLOW: f64 = 4.9;
 const RETURN: f64 = 35.0;
+/// Heat of water, W per m3/h and kelvin.
+const WATER: f64 = 1.163e3;
 
 /// The engine and its surroundings.
 pub(super) struct Seat {
@@ -145,13 +147,10 @@ impl Seat {
         let Some(meter) = self.plant.meters.first() else { return };
         let reading = |role, point: PointId| {
             let Some(shows) = shows else { return Reading::Bad(Fault::NoCommunication) };
-            let per_m3 = 1.163e3;
             match role {
                 MeterRole::Power => number(&self.plant, point, In::Watt, shows.heat.get()),
                 MeterRole::Flow => number(&self.plant, point, In::CubicMetrePerHour, FLOW),
-                MeterRole::Supply => {
-                    number(&self.plant, point, In::Celsius, RETURN + shows.heat.get() / (FLOW * per_m3))
-                }
+                MeterRole::Supply => number(&self.plant, point, In::Celsius, Self::supply(shows.heat)),
                 MeterRole::Return => number(&self.plant, point, In::Celsius, RETURN),
                 _ => Reading::Good(Value::Energy(crate::units::Energy::from_wh(shows.energy_wh))),
             }
@@ -159,6 +158,17 @@ impl Seat {
         let fed = meter.points.iter().filter(|(role, _)| *role != MeterRole::Total);
         let updates = fed.map(|(role, point)| Update { point, reading: reading(role, point) }).collect();
         self.on(t, Event::Readings(updates), site);
+    }
+
+    /// Supply temperature of the water that carries a heat, degC.
+    pub fn supply(heat: Watts) -> f64 {
+        RETURN + heat.get() / (FLOW * WATER)
+    }
+
+    /// Where the ceiling of the supply temperature begins, and where it allows nothing, degC.
+    pub fn supply_limit(&self) -> (f64, f64) {
+        let limit = self.plant.zones.first().map(|zone| zone.supply_limit);
+        limit.map_or((f64::NAN, f64::NAN), |limit| (limit.soft.get(), limit.max.get()))
     }
 
     /// Sum of the caps as commanded.

@@ -40,17 +40,20 @@ impl HeaterModel {
     }
 
     /// What it is.
+    #[inline]
     pub const fn params(&self) -> &HeaterParams {
         &self.params
     }
 
     /// What the jobs at hand would draw without a cap; `jobs` is the share of full load, held to 0..=1.
+    #[inline]
     pub fn jobs_power(&self, jobs: f64) -> Watts {
         let jobs = if jobs.is_finite() { jobs.clamp(0.0, 1.0) } else { 0.0 };
         self.params.idle + (self.params.rated - self.params.idle) * jobs
     }
 
     /// Run for `dt` under a cap and with jobs for a share 0..=1 of full load.
+    #[inline]
     pub fn step(&mut self, cap: Watts, jobs: f64, dt: Duration) {
         let target = cap.max(self.params.idle).min(self.jobs_power(jobs)).get();
         let tau = if target > self.power { self.params.up } else { self.params.down }.as_secs_f64();
@@ -60,11 +63,13 @@ impl HeaterModel {
     }
 
     /// Power drawn now.
+    #[inline]
     pub const fn power(&self) -> Watts {
         Watts::of(self.power)
     }
 
     /// Energy drawn since it was made, rounded down.
+    #[inline]
     pub const fn energy(&self) -> Energy {
         self.energy.total()
     }

@@ -8,11 +8,13 @@ use crate::units::Energy;
 const SHORTEST: f64 = 1e-6;
 
 /// Where y' = (input - y)/tau stands after `dt` seconds.
+#[inline]
 pub(super) fn value(from: f64, input: f64, tau: f64, dt: f64) -> f64 {
     input + (from - input) * (-dt / tau.max(SHORTEST)).exp()
 }
 
 /// The integral of y over those `dt` seconds.
+#[inline]
 pub(super) fn integral(from: f64, input: f64, tau: f64, dt: f64) -> f64 {
     let tau = tau.max(SHORTEST);
     // -expm1 keeps the digits of a step much shorter than tau.
@@ -33,6 +35,7 @@ impl EnergyCounter {
     }
 
     /// Count joules; what is negative or not finite is not counted.
+    #[inline]
     pub fn add(&mut self, joules: f64) {
         if !(joules.is_finite() && joules > 0.0) {
             return;
@@ -45,6 +48,7 @@ impl EnergyCounter {
     }
 
     /// The total, rounded down.
+    #[inline]
     pub const fn total(&self) -> Energy {
         self.whole
     }
@@ -56,6 +60,7 @@ impl EnergyCounter {
 }
 
 /// Seconds of a step.
+#[inline]
 pub(super) fn secs(dt: Duration) -> f64 {
     dt.as_secs_f64()
 }
