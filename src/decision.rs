@@ -330,6 +330,15 @@ pub enum Reason {
     },
     /// Not enabled, or asked to be off.
     Off,
+    /// Power sets out for the heat that the building will ask next.
+    Ahead {
+        /// The heat.
+        heat: Watts,
+        /// When it will be asked, from now.
+        within: std::time::Duration,
+    },
+    /// What the building said that it will ask is not followed: why.
+    ForecastIgnored(&'static str),
     /// Heat to electrical power by the efficiency believed.
     FeedForward {
         /// Efficiency.
@@ -428,6 +437,10 @@ impl fmt::Display for Reason {
                 write!(f, "{} asks {:.1} kW of heat ({})", source.as_str(), heat.kw(), mode.as_str())
             }
             Self::Off => f.write_str("no heat is asked"),
+            Self::Ahead { heat, within } => {
+                write!(f, "going for {:.1} kW of heat, which will be asked in {} s", heat.kw(), within.as_secs())
+            }
+            Self::ForecastIgnored(why) => write!(f, "the forecast is not followed: {why}"),
             Self::FeedForward { eta, power } => write!(f, "at efficiency {eta:.3} that is {:.1} kW", power.kw()),
             Self::EfficiencyBelieved(why) => write!(f, "the efficiency is the mapping's: {why}"),
             Self::EfficiencyHeld(why) => write!(f, "the efficiency stays as it was learned: {why}"),

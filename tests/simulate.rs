@@ -83,3 +83,21 @@ fn a_lost_bms_meets_its_policy_in_time_on_random_plants() {
         assert!(worst.policy_after_s <= 310.0, "{}: {}", job.scenario, worst.policy_after_s);
     }
 }
+
+/// The ratio is to an oracle that knows the plant, and not what will be asked.
+#[test]
+fn a_forecast_brings_heat_when_it_is_asked_for() {
+    let jobs = run(&["forecast"], None);
+    let ratio = |variant| {
+        let job = found(&jobs, "forecast", variant);
+        assert_eq!(job.summary.worst.violations, 0.0, "{variant}");
+        job.summary.median.ratio
+    };
+    assert!(ratio("announced") < 0.55, "{}", ratio("announced"));
+    assert!(ratio("announced 2 min late") < 0.75, "{}", ratio("announced 2 min late"));
+    assert!(ratio("not announced") > 0.9, "{}", ratio("not announced"));
+    // Random programmes begin with a step that nobody announced.
+    let drawn = run(&["forecast"], Some(6));
+    let ratios = found(&drawn, "forecast", "announced").summary;
+    assert!(ratios.median.ratio < 0.85 && ratios.worst.ratio < 1.05, "{} {}", ratios.median.ratio, ratios.worst.ratio);
+}

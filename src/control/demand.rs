@@ -34,6 +34,8 @@ pub(super) struct Asked {
     pub mode: DemandMode,
     /// A person asks (priority 1 to 8) by the point that decides.
     pub manual: bool,
+    /// Heating is allowed.
+    pub enabled: bool,
     pub heat: Result<Watts, Unusable>,
 }
 
@@ -101,12 +103,15 @@ impl Demand {
             enable.map_or(Ok(true), |id| inputs.standing(enable).map(Value::as_bool).ok_or_else(|| inputs.why_not(id)));
         match enabled {
             Ok(true) => {}
-            Ok(false) => return Asked { mode: shown, manual: inputs.manual(enable), heat: Ok(Watts::ZERO) },
-            Err(why) => return Asked { mode: shown, manual: false, heat: Err(why) },
+            Ok(false) => {
+                let manual = inputs.manual(enable);
+                return Asked { mode: shown, manual, enabled: false, heat: Ok(Watts::ZERO) };
+            }
+            Err(why) => return Asked { mode: shown, manual: false, enabled: false, heat: Err(why) },
         }
         let mode = match mode {
             Ok(mode) => mode,
-            Err(why) => return Asked { mode: shown, manual: false, heat: Err(why) },
+            Err(why) => return Asked { mode: shown, manual: false, enabled: false, heat: Err(why) },
         };
         let nominal = zone.nominal_heat;
         let (source, heat) = match mode {
@@ -131,7 +136,7 @@ impl Demand {
                 (id, self.temperature(zone, inputs, id, tracking))
             }
         };
-        Asked { mode, manual: inputs.manual(source), heat }
+        Asked { mode, manual: inputs.manual(source), enabled: true, heat }
     }
 
     /// Q = Qn * clamp(Kp * (Tsp - Tsupply) + I). Without a measured supply temperature the last output is kept; it is

@@ -4,6 +4,7 @@ use crate::decision::{FailSafe, Reason, RequestSource};
 use crate::plant::{Heater, Zone, ZoneRole};
 use crate::units::Watts;
 
+use super::ahead::{self, Forecast};
 use super::demand::Asked;
 use super::efficiency::Standing;
 use super::heater::resting;
@@ -16,6 +17,8 @@ use super::zone::ZoneControl;
 pub(super) struct Goal {
     /// Heat of the request that is followed.
     pub heat: Option<Watts>,
+    /// Heat that power goes for: that one, or the next that the building has announced.
+    pub follow: Watts,
     pub source: RequestSource,
     /// Electrical power of the whole zone; `None`: the heaters' own (rest, fail-safe, stop) in `power_in`.
     pub power: Option<Watts>,
@@ -43,6 +46,7 @@ impl ZoneControl {
         let rest = own(self, resting);
         let mut goal = Goal {
             heat: None,
+            follow: Watts::ZERO,
             source: RequestSource::None,
             power: None,
             power_in: fallback,
@@ -87,8 +91,11 @@ impl ZoneControl {
         reasons.push(Reason::Request { mode: asked.mode, heat, source: goal.source });
         goal.heat = Some(heat);
         goal.power_in = rest;
-        if heat > Watts::ZERO {
-            let power = heat / eta;
+        let forecast = if self.mode == Mode::Auto { ahead::read(zone, inputs, asked, eta) } else { Forecast::Quiet };
+        goal.follow = forecast.explain(reasons).unwrap_or(heat);
+        // A forecast turns on, and not off: of a zone that is asked for heat it leaves the floor.
+        if heat.max(goal.follow) > Watts::ZERO {
+            let power = goal.follow / eta;
             reasons.push(Reason::FeedForward { eta, power });
             match self.estimate.standing() {
                 Standing::FeedForward(why) => reasons.push(Reason::EfficiencyBelieved(why)),

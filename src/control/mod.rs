@@ -1,6 +1,6 @@
 //! The control law: one frozen image and the time in, one decision with reasons out. Pure.
 //!
-//! From request to cap, each step in its file: `demand` (what is asked), feed-forward by `efficiency` (learned from the heat
+//! From request to cap, each step in its file: `demand` (what is asked), `ahead` (what will be), feed-forward by `efficiency` (learned from the heat
 //! meter behind the water's `lag`) and `compliance`, `limits` (what is allowed), `jitter` and `account` (what of a trembling
 //! request is followed, and what ramps and deadbands owe), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
 //! (is the building alive), `heater` (are the controllers), `safety` (the latch), `goal` (what the mode wants), `orders`
@@ -14,6 +14,7 @@
 //!   clamp that to what they can do, and say so.
 
 mod account;
+mod ahead;
 mod allocation;
 mod compliance;
 mod delivery;

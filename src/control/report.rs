@@ -41,7 +41,8 @@ pub(super) fn zone(control: &mut ZoneControl, zone: &Zone, found: Found<'_>) -> 
     let goal = &found.goal;
 
     // A stopped zone still leaves its building without the heat that it asks for.
-    let due = if goal.stop { found.asked.heat.ok() } else { goal.heat };
+    // What is held back because less will be asked in a moment is not missing.
+    let due = if goal.stop { found.asked.heat.ok() } else { goal.heat.map(|heat| heat.min(goal.follow)) };
     let delivered = control.delivered(zone, inputs, found.eta);
     let up = zone.nominal_heat.get() * zone.ramp_up_per_min.max(0.0) / 60.0;
     let why = shortfall(control, zone, &found);
@@ -149,7 +150,7 @@ fn state(control: &ZoneControl, zone: &Zone, found: &Found<'_>, alarms: Alarms, 
         Mode::Manual { .. } => return ZoneState::Manual,
         Mode::Auto | Mode::BmsLost(_) => {}
     }
-    let asks = goal.heat.is_some_and(|heat| heat > Watts::ZERO);
+    let asks = goal.power.is_some();
     let nobody_left = !control.heaters.iter().any(|(_, heater)| heater.takes_part());
     // After the start the controllers have their time to be heard of first.
     let awaited =

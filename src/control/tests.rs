@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bench;
+mod forecast;
 mod learning;
 mod losses;
 mod random;

@@ -332,13 +332,13 @@ impl ZoneControl {
         (low, high): (Watts, Watts),
         reasons: &mut Vec<Reason>,
     ) -> Watts {
-        let heat = goal.heat.filter(|_| goal.power.is_some() && goal.no_raise.is_none());
-        self.account.aim(heat.map(|_| aim));
-        let Some(heat) = heat else {
+        let follows = goal.heat.is_some() && goal.power.is_some() && goal.no_raise.is_none();
+        self.account.aim(follows.then_some(aim));
+        if !follows {
             self.jitter.rest();
             return aim;
-        };
-        let share = heat.ratio(zone.nominal_heat).unwrap_or(0.0);
+        }
+        let share = goal.follow.ratio(zone.nominal_heat).unwrap_or(0.0);
         let followed = self.jitter.follow(now, share, aim, zone.rated);
         if self.jitter.slows() && (followed - aim).abs() > zone.rated * DEADBAND {
             reasons.push(Reason::Smoothed { from: aim, to: followed });

@@ -7,7 +7,7 @@ use super::Profiles;
 use super::faces::table_word;
 use super::target::TargetKey;
 use super::written::{ServiceKind, ServiceWritten, SiteFile, TemplateFile, ZoneWritten};
-use crate::plant::{HeaterId, ObjectKind, Plant, PointDef, ServiceObject, SiteRole, Source, Table, ZoneId};
+use crate::plant::{HeaterId, ObjectKind, Plant, PointDef, ServiceObject, SiteRole, Source, Table, ZoneId, ZoneRole};
 use crate::point::{Kind, PointId, PointKey};
 use crate::units::Unit;
 use crate::written::{At, Findings, Place, did_you_mean};
@@ -31,6 +31,8 @@ pub struct Builder {
     pub(super) alarm_classes: Vec<(u32, Place)>,
     pub(super) object_names: BTreeMap<String, Place>,
     pub(super) targets: BTreeMap<TargetKey, Place>,
+    /// Points that say what a zone will be asked, and where their roles were written.
+    pub(super) forecasts: Vec<(ZoneId, ZoneRole, PointId, Place)>,
 }
 
 /// What a point is laid out for.
@@ -82,6 +84,7 @@ impl Builder {
             alarm_classes: Vec::new(),
             object_names: BTreeMap::new(),
             targets: BTreeMap::new(),
+            forecasts: Vec::new(),
         }
     }
 
@@ -121,6 +124,7 @@ impl Builder {
             self.service(service, Layout::default());
         }
         self.classes_exist();
+        self.forecasts_are_whole();
         self.own_points();
     }
 

@@ -337,6 +337,30 @@ impl Builder {
         }
     }
 
+    /// A forecast is a level and a time, and both are forgotten when nobody says them again.
+    pub fn forecasts_are_whole(&mut self) {
+        for (zone, role, point, place) in std::mem::take(&mut self.forecasts) {
+            let other = match role {
+                ZoneRole::NextRequestIn => ZoneRole::NextRequestPercent,
+                _ => ZoneRole::NextRequestIn,
+            };
+            if self.plant.zone(zone).is_some_and(|zone| zone.points.get(other).is_none()) {
+                let message = format!("`zone.{}` alone says nothing", role.as_str());
+                let help = format!("give the zone a point with role = \"zone.{}\" too", other.as_str());
+                self.f.error("half-a-forecast", &place, message, help);
+            }
+            let commandable = self.plant.point(point).and_then(PointDef::commandable);
+            if commandable.is_some_and(|commandable| commandable.expires.is_none()) {
+                let help = "expires = { after = \"15m\" }; the BMS says it again within that time";
+                self.f.error("forecast-stays", &place, "a forecast that nobody repeats would stay for ever", help);
+            }
+            if commandable.is_some_and(|commandable| commandable.persist) {
+                let help = "leave out `persist`: what was said before a restart is not followed";
+                self.f.error("forecast-stays", &place, "a forecast does not survive a restart", help);
+            }
+        }
+    }
+
     fn bind_zone(&mut self, role: ZoneRole, id: PointId, zone: Option<ZoneId>, at: &At<String>) {
         let zone = zone.and_then(|zone| self.plant.zones.get_mut(usize::from(zone.0)));
         let Some(zone) = zone else {
@@ -344,6 +368,9 @@ impl Builder {
             self.f.error("unknown-reference", &at.place, format!("`{}` of which zone?", at.value), help);
             return;
         };
+        if matches!(role, ZoneRole::NextRequestPercent | ZoneRole::NextRequestIn) {
+            self.forecasts.push((zone.id, role, id, at.place.clone()));
+        }
         if let Some(first) = zone.points.bind(role, id) {
             let first = self.plant.point(first).map(|def| def.key.to_string()).unwrap_or_default();
             let help = format!("`{first}` has it; a site's point replaces a template's by taking its name");

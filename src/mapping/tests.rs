@@ -74,7 +74,13 @@ fn the_plant_keeps_its_promises() {
             for &role in ZoneRole::ALL {
                 let point = zone.points.get(role).map(|id| plant.point(id).unwrap());
                 assert!(point.is_none_or(|def| def.kind == role.kind()));
-                let optional = [ZoneRole::EmergencyStop, ZoneRole::OverTemperatureInput, ZoneRole::OtherPower];
+                let optional = [
+                    ZoneRole::EmergencyStop,
+                    ZoneRole::OverTemperatureInput,
+                    ZoneRole::OtherPower,
+                    ZoneRole::NextRequestPercent,
+                    ZoneRole::NextRequestIn,
+                ];
                 assert!(point.is_some() || optional.contains(&role), "{} has no {}", zone.name, role.as_str());
             }
             assert!(zone.heaters.iter().all(|id| plant.heater(*id).unwrap().zone == zone.id));

@@ -127,6 +127,10 @@ roles! {
         EmergencyStop = "emergency_stop", Bool, Plain;
         /// Over-temperature input: active stops.
         OverTemperatureInput = "over_temperature_input", Bool, Plain;
+        /// Heat that will be asked next, percent of Qn,
+        NextRequestPercent = "next_request_percent", Number, Share;
+        /// in so long from when it was said.
+        NextRequestIn = "next_request_in", Number, Duration;
         /// Power that others draw under the same electrical limit.
         OtherPower = "other_power", Number, Power;
         /// State (1 init ... 10 manual).

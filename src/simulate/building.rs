@@ -60,6 +60,13 @@ impl Zone {
         }
     }
 
+    /// The next step: when, and what is asked then; none for a loop, and after the last one.
+    pub fn next_step(&self, t: f64) -> Option<(f64, Watts)> {
+        let Asks::Steps(steps) = &self.asks else { return None };
+        let at = steps.iter().position(|step| step.0 > t)?;
+        Some((steps.get(at)?.0, steps.get(at + 1)?.1))
+    }
+
     /// The setpoint, degC; none where no room is looked at.
     pub fn setpoint(&self, t: f64) -> Option<f64> {
         let Asks::Room(room) = &self.asks else { return None };
@@ -217,6 +224,8 @@ mod tests {
         assert_eq!(zone.ask(7200.0).kw(), 45.0);
         assert_eq!(zone.ask(99_000.0).kw(), 18.0);
         assert_eq!(zone.next_change(7200.0), 14_400.0);
+        assert_eq!(zone.next_step(0.0), Some((7200.0, Watts::from_kw(45.0))));
+        assert_eq!(zone.next_step(35_000.0), None);
         assert_eq!(zone.setpoint(0.0), None);
     }
 

@@ -1,6 +1,6 @@
 //! One run made definite: the true plant and everything that happens to it, nominal or drawn from a seed.
 
-use super::scenario::{AtRandom, Loss, Room, Span, Variant, Weather};
+use super::scenario::{AtRandom, Forecast, Loss, Room, Span, Variant, Weather};
 use crate::sim::noise::Noise;
 use crate::sim::plant::{BuildingParams, Outdoor};
 use crate::time::Utc;
@@ -74,6 +74,10 @@ pub(super) struct Case {
     pub jobs_walk: bool,
     pub bms_lost: Option<(f64, f64)>,
     pub cut: Option<Cut>,
+    /// What the BMS says ahead.
+    pub forecast: Option<Forecast>,
+    /// Heat is held against the request itself.
+    pub heat_when_asked: bool,
     /// From, to, limit.
     pub limits: Vec<(f64, f64, Watts)>,
 }
@@ -127,6 +131,8 @@ impl Case {
                 let heater = loss.heater.as_deref().and_then(|name| names.iter().position(|other| *other == name));
                 Cut { heater: heater.unwrap_or(0), from, to }
             }),
+            forecast: variant.forecast,
+            heat_when_asked: variant.heat_when_asked,
             limits: variant
                 .limit
                 .iter()

@@ -229,7 +229,8 @@ mod tests {
         let page = report(&[job("<script src=\"http://example.org/x.js\">")], "1.2.3");
         let lower = page.to_lowercase();
         assert!(page.contains("&lt;script") && page.contains("1.2.3"), "names are text");
-        for part in ["<script", "<link", "<iframe", "<img", "<object", "@import", "url(", " src=", " href=", "onload="] {
+        for part in ["<script", "<link", "<iframe", "<img", "<object", "@import", "url(", " src=", " href=", "onload="]
+        {
             assert!(!lower.replace("&lt;script src=", "").contains(part), "{part}");
         }
         // The only address is the name of SVG, which nobody fetches.
@@ -241,9 +242,22 @@ mod tests {
     fn every_plot_has_its_quantity_unit_time_and_legend() {
         let page = report(&[job("steps")], "1");
         for part in [
-            "heat, kW", "power, kW", "temperature, degC", "heat per power", "time, h", ">asked<", ">heat at the meter<",
-            ">sum of caps<", ">most allowed (limits)<", ">supply<", ">no power from here<", ">room<", ">setpoint<",
-            ">outdoors<", ">limit 30 kW<", "1 events",
+            "heat, kW",
+            "power, kW",
+            "temperature, degC",
+            "heat per power",
+            "time, h",
+            ">asked<",
+            ">heat at the meter<",
+            ">sum of caps<",
+            ">most allowed (limits)<",
+            ">supply<",
+            ">no power from here<",
+            ">room<",
+            ">setpoint<",
+            ">outdoors<",
+            ">limit 30 kW<",
+            "1 events",
         ] {
             assert!(page.contains(part), "{part}");
         }

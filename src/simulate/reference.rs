@@ -4,10 +4,12 @@
 //! oracle sends exactly the power that the request needs, with the gateway's ramps and ticks and without a deadband. It has
 //! no forecast; no gateway without one does much better.
 
+use std::time::Duration;
+
 use super::draw::{Case, RATED_KW};
 use super::site::{run, secs, water};
 use crate::sim::noise::Noise;
-use crate::sim::plant::{HeaterModel, HeaterParams, HydronicModel};
+use crate::sim::plant::{HeaterModel, HeaterParams, HydronicModel, HydronicParams};
 use crate::units::Watts;
 
 /// Time between two steps of the oracle, s: the gateway's.
@@ -16,7 +18,7 @@ pub(super) const TICK: u64 = 10;
 const OFF_BELOW: f64 = 0.05;
 const ON_AT: f64 = 0.10;
 /// Nominal heat of the simulated site's mapping, kW.
-const NOMINAL_KW: f64 = 57.0;
+pub(super) const NOMINAL_KW: f64 = 57.0;
 /// Shares of rated power per minute.
 const RAMP_UP: f64 = 0.2;
 const RAMP_DOWN: f64 = 1.0;
@@ -43,7 +45,10 @@ pub(super) struct Attainable {
 
 impl Attainable {
     pub fn new(case: &Case, heat: Watts) -> Self {
-        Self { water: HydronicModel::new(water(case, 1.0), heat), on: false }
+        let lagged = water(case, 1.0);
+        let at_once = HydronicParams { lag: Duration::ZERO, delay: Duration::ZERO, ..lagged };
+        let water = if case.heat_when_asked { at_once } else { lagged };
+        Self { water: HydronicModel::new(water, heat), on: false }
     }
 
     /// Power that the request needs, within bounds.

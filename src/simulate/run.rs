@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::building::{BMS_PERIOD, Sky, Work, Zone};
 use super::draw::{Case, RATED_KW};
 use super::measure::{Measures, Tracking, Watch};
-use super::reference::{Attainable, Bounds, Oracle, TICK};
+use super::reference::{Attainable, Bounds, NOMINAL_KW, Oracle, TICK};
+use super::scenario::Forecast;
 use super::seat::{MeterShows, Seat};
 use super::site::Site;
 use crate::plant::{Plant, ZoneRole};
@@ -18,6 +19,8 @@ const MARGIN: f64 = 0.97;
 const BMS_TIMEOUT: u64 = 300;
 /// What stands for "no limit" in the mapping, kW.
 const NO_LIMIT: f64 = 6553.5;
+/// What stands for "no forecast" in the mapping, s.
+const NO_FORECAST: f64 = 65_535.0;
 /// Time between two telemetry messages, s.
 const TELEMETRY: u64 = 10;
 
@@ -284,7 +287,21 @@ impl Run<'_> {
         if relimited {
             values.push((ZoneRole::ElectricalLimit, self.limit.map_or(NO_LIMIT, Watts::kw)));
         }
+        if let Some(forecast) = &self.case.forecast {
+            values.extend(self.announced(now, forecast));
+        }
         self.seat.write(t, &values, &mut self.site);
+    }
+
+    /// What a BMS that knows its steps says of the next one.
+    fn announced(&self, now: f64, forecast: &Forecast) -> [(ZoneRole, f64); 2] {
+        let next = self.zone.next_step(now).map(|(at, heat)| (at - now, heat));
+        let (within, percent) = match next.filter(|(within, _)| *within <= forecast.ahead_s) {
+            Some((within, heat)) => ((within + forecast.off_s).round().max(0.0), heat.kw() / NOMINAL_KW * 100.0),
+            None => (NO_FORECAST, 0.0),
+        };
+        let percent = (percent * 10.0).round() / 10.0;
+        [(ZoneRole::NextRequestPercent, percent), (ZoneRole::NextRequestIn, within)]
     }
 
     /// What must hold while the BMS is silent; and the zone's state, as an event.

@@ -18,6 +18,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("old-meter", include_str!("../../scenarios/old-meter.toml")),
     ("lost-bms", include_str!("../../scenarios/lost-bms.toml")),
     ("lost-controller", include_str!("../../scenarios/lost-controller.toml")),
+    ("forecast", include_str!("../../scenarios/forecast.toml")),
     ("shed", include_str!("../../scenarios/shed.toml")),
     ("week", include_str!("../../scenarios/week.toml")),
     ("year", include_str!("../../scenarios/year.toml")),
@@ -68,6 +69,11 @@ pub struct Variant {
     pub bms: Option<Loss>,
     /// When a heater's link is cut.
     pub controller: Option<Loss>,
+    /// What the BMS says ahead of its steps.
+    pub forecast: Option<Forecast>,
+    /// Heat is held against the request itself, not against the request lagged by the plant.
+    #[serde(default)]
+    pub heat_when_asked: bool,
     /// Electrical limits.
     #[serde(default)]
     pub limit: Vec<Limit>,
@@ -179,6 +185,17 @@ pub enum AtRandom {
     Random,
 }
 
+/// A BMS that announces its next step.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forecast {
+    /// So long before, s.
+    pub ahead_s: f64,
+    /// The time that it says is this much after the true one, s; before it where negative.
+    #[serde(default)]
+    pub off_s: f64,
+}
+
 /// An electrical limit that the BMS sets and lifts.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -257,6 +274,16 @@ impl Scenario {
                 (None, Some(_)) => return wrong("`room.noise_k` is outside 0 to 10 K"),
                 _ => return wrong("a variant has either `steps` or `room`"),
             }
+            if let Some(forecast) = &variant.forecast {
+                if variant.steps.is_none() {
+                    return wrong("`forecast` needs `steps`: a loop does not know what it will ask");
+                }
+                if !(1.0..=65_000.0).contains(&forecast.ahead_s) || !(-3600.0..=3600.0).contains(&forecast.off_s) {
+                    return wrong(
+                        "`forecast.ahead_s` is outside 1 to 65000 s, or `forecast.off_s` outside -3600 to 3600 s",
+                    );
+                }
+            }
             let plant = &variant.plant;
             if plant.eta.is_some_and(|eta| !(0.1..=1.2).contains(&eta)) {
                 return wrong("`plant.eta` is outside 0.1 to 1.2");
@@ -299,7 +326,7 @@ mod tests {
 
     #[test]
     fn every_shipped_scenario_is_one() {
-        assert_eq!(names().count(), 15);
+        assert_eq!(names().count(), 16);
         for name in names() {
             let scenario = Scenario::builtin(name).unwrap();
             assert_eq!(scenario.name, name);
@@ -322,6 +349,11 @@ mod tests {
             ("description = \"x\"\n[[variant]]\nhours = 1\nsteps = { kw = [-1], hours = 1 }", "0 to 57"),
             ("description = \"x\"\n[[variant]]\nhours = 1\nroom = {}\nbms = { lost = \"soon\" }", "bms"),
             ("description = \"x\"\n[[variant]]\nhours = 1\nroom = {}\nplant = { eta = inf }", "plant.eta"),
+            ("description = \"x\"\n[[variant]]\nhours = 1\nroom = {}\nforecast = { ahead_s = 60 }", "needs `steps`"),
+            (
+                "description = \"x\"\n[[variant]]\nhours = 1\nsteps = { kw = [9], hours = 1 }\nforecast = { ahead_s = nan }",
+                "forecast.ahead_s",
+            ),
             ("description = \"x\"\n[[variant]]\nhours = 1\nroom = {}\nstart = \"noon\"", "`start`"),
         ] {
             let why = Scenario::parse("x", text).unwrap_err().to_string();

@@ -57,7 +57,7 @@ pub fn hold() -> BmsLossPolicy {
     }
 }
 
-pub const INPUTS: [(ZoneRole, f64); 15] = [
+pub const INPUTS: [(ZoneRole, f64); 17] = [
     (ZoneRole::HeatRequestPercent, 0.0),
     (ZoneRole::HeatRequestPower, 0.0),
     (ZoneRole::SupplyTemperatureSetpoint, 45.0),
@@ -73,6 +73,8 @@ pub const INPUTS: [(ZoneRole, f64); 15] = [
     (ZoneRole::OutdoorTemperature, -3276.8),
     (ZoneRole::EmergencyStop, 0.0),
     (ZoneRole::OverTemperatureInput, 0.0),
+    (ZoneRole::NextRequestPercent, 0.0),
+    (ZoneRole::NextRequestIn, 65_535.0),
 ];
 
 /// The plant, open to changes before the bench is made.
