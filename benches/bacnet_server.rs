@@ -136,6 +136,8 @@ impl Server {
             .env("BACNET_IP_PORT", port.to_string())
             .stdin(Stdio::piped())
             .stdout(if name == "heatgate" { Stdio::piped() } else { Stdio::null() })
+            // bacserv says there what it does.
+            .stderr(if name == "heatgate" { Stdio::inherit() } else { Stdio::null() })
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {program}: {error}"));
         Self { name: name.to_owned(), child, port, own: matches!(name, "heatgate" | "bare udp") }

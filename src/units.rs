@@ -346,6 +346,9 @@ impl Unit {
     /// Convert a number of this unit into another; `None` when they measure different things.
     #[inline]
     pub fn convert(self, number: f64, into: Self) -> Option<f64> {
+        if self == into {
+            return Some(number);
+        }
         (self.quantity() == into.quantity()).then(|| number * self.to_base() / into.to_base())
     }
 }
