@@ -229,7 +229,7 @@ async def after(run: Run, client: Client, name: str, number: int, least: int) ->
     log = Log(client, ASKED)
     run.equal(f"{name}: Logging_Type stays", str(await log.read("logging-type")), "cov")
     count = await log.count(least)
-    records, _, _ = await log.range(by_number(number + 1, 120))
+    records, _, _ = await log.range(by_number(number + 1, 50))
     said = values(records)
     run.check(f"{name}: what follows the last number has the interruption", (0, 0, 1) in said, said[:4])
     whole, flags, _ = await log.range()

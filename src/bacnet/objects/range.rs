@@ -3,7 +3,9 @@
 //! - Items come in the order of the list whichever way they are counted. Where not all have room, those nearest to the
 //!   reference are sent and MORE_ITEMS is set.
 //! - A position or an instant that names nothing gives nothing. A range of sequence numbers that has begun to be
-//!   overwritten gives what is left of it: a reader that was away too long gets on, and sees the hole in the numbers.
+//!   overwritten gives what is left of it: a reader that was away too long gets on, and sees the hole in the numbers. A
+//!   number in a gap, where a power cut may have taken records, means the next record that there is (backwards the one
+//!   before): a reader that goes on from its last number passes the gap however few it asks for.
 
 use std::ops::RangeInclusive;
 
@@ -59,7 +61,7 @@ impl List<'_> {
             }
             (Some(RangeSpec::BySequenceNumber { .. }), Self::Plain(_)) => return Err(Failure::NOT_NUMBERED),
             (Some(RangeSpec::BySequenceNumber { reference_seq, count: items }), Self::Log(log)) => {
-                let position = u32::try_from(*reference_seq).map(|number| log.position_of(number));
+                let position = u32::try_from(*reference_seq).map(|number| log.position_of(number, *items < 0));
                 (position.ok(), *items)
             }
             (Some(RangeSpec::ByTime { .. }), Self::Plain(_)) => return Err(Failure::NOT_TIMESTAMPED),

@@ -2,9 +2,9 @@
 //! own, so that a new record costs a block and not the whole log.
 //!
 //! A power cut may lose the records since the last flush, but never a sequence number: the head promises that none beyond
-//! its ceiling was given out, and the next life counts on from there. A reader that asks for what follows its last
-//! sequence number then gets the interruption, and in front of it perhaps some records once more: those that were kept are
-//! numbered up to the ceiling.
+//! its ceiling was given out, and the next life counts on from there. What was kept has the numbers that it had; between
+//! it and the interruption the numbers have a gap. On the disk records stand by how many were made, gaps not counted.
+//! (Where the disk took nothing for the last seconds before the cut, numbers may have gone beyond the ceiling.)
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::log::{Log, Logging, Options};
 use super::record::{OCTETS, Record};
+use super::ring::Ring;
 use crate::bacnet::civil::DateTime;
 use crate::durable::Keepsake;
 use crate::time::Mono;
@@ -22,25 +23,31 @@ const BLOCK: u64 = 128;
 const WAITING: u64 = 32;
 /// How long a record may wait, in the protocol's time.
 const EVERY: Duration = Duration::from_secs(60);
-/// Sequence numbers that a head leaves room for: what can wait, and the few records of one look more. After a power cut
-/// the kept records move up by at most so many.
+/// Sequence numbers that a head leaves room for: what can wait, and the few records until the disk has them. After a power
+/// cut the gap in the numbers is at most so wide.
 const AHEAD: u64 = 40;
 /// The keys of all trend logs begin so.
 pub(in crate::bacnet) const KEYS: &str = "trend-log";
 /// No log comes to so many records; a keepsake that says so was spoilt.
 const NEVER: u64 = 1 << 60;
-/// The layout of all this.
+/// The layout of a head.
 const VERSION: u8 = 1;
+/// The layout of a block in which numbers have no gaps: that of its first record is its place.
+const PLAIN: u8 = 1;
+/// The layout of a block with numbers of its own.
+const NUMBERED: u8 = 2;
+/// In front of a record whose number does not follow the one before: this, and the number. No record begins so.
+const GAP: [u8; 8] = [u8::MAX; 8];
 
 /// How much of a log is kept already.
 #[derive(Debug)]
 pub(super) struct Keeper {
     /// The log's keys begin so.
     prefix: String,
-    /// The record up to which everything is kept.
+    /// How many records were made when everything was kept.
     kept: u64,
     options: Option<Options>,
-    /// The first record of the buffer as it was kept: a purge moves it.
+    /// Which record was the first of the buffer then: a purge moves it.
     first: u64,
     flushed: Mono,
 }
@@ -55,48 +62,48 @@ impl Keeper {
         let head = Head::decode(kept.get(&self.head_key())?)?;
         let mut found = BTreeMap::new();
         for slot in 0..slots(capacity) {
-            let Some(block) = kept.get(&self.block_key(slot)) else { continue };
-            let Some((first, records)) = decode_block(block) else { continue };
-            found.extend((first..).zip(records));
+            found.extend(kept.get(&self.block_key(slot)).into_iter().flat_map(|block| decode_block(block)));
         }
         // The unbroken run that ends with the newest.
-        let mut records = VecDeque::new();
-        let mut newest = None;
-        for (n, record) in found.into_iter().rev() {
-            let next = newest.map_or(n, |newest: u64| newest - records.len() as u64);
-            if n != next || n < head.first {
+        let mut records: VecDeque<(u64, Record)> = VecDeque::new();
+        let mut made = None;
+        for (n, numbered) in found.into_iter().rev() {
+            let next = made.map_or(n, |made: u64| made - records.len() as u64);
+            let falling = records.front().is_none_or(|(later, _)| numbered.0 < *later);
+            if n != next || n < head.first || !falling {
                 break;
             }
-            newest.get_or_insert(n);
-            records.push_front(record);
+            made.get_or_insert(n);
+            records.push_front(numbered);
         }
-        let total = newest.unwrap_or(0).max(head.ceiling);
-        // Renumbered: everything is written once more.
-        self.kept = if newest == Some(total) { total } else { total - records.len() as u64 };
+        let made = made.unwrap_or(head.first.saturating_sub(1));
+        let newest = records.back().map_or(0, |(number, _)| *number).max(head.ceiling);
+        self.kept = made;
         self.first = head.first;
-        Some(Log::restored(capacity, head.options, records, total))
+        Some(Log::restored(head.options, Ring::restored(capacity, records, made, newest)))
     }
 
     /// What is to be kept now, if it is time for anything; `last` when the process ends.
     pub(super) fn flush(&mut self, log: &Log, last: bool, now: Mono) -> Vec<Keepsake> {
-        let waiting = log.total.saturating_sub(self.kept);
-        let first = log.total - log.records.len() as u64 + 1;
+        let ring = &log.ring;
+        let waiting = ring.made().saturating_sub(self.kept);
+        let first = ring.first_made();
         let set = self.options != Some(log.options) || self.is_purged(log);
         let old = waiting > 0 && now.since(self.flushed) >= EVERY;
         if !(set || waiting >= WAITING || old || last) {
             return Vec::new();
         }
         let mut keepsakes = Vec::new();
-        for block in touched(self.kept.max(first - 1) + 1..=log.total) {
+        for block in touched(self.kept.max(first - 1) + 1..=ring.made()) {
             let key = self.block_key(block % slots(log.capacity()));
-            keepsakes.push(Keepsake { key, value: Some(encode_block(log, block, first)) });
+            keepsakes.push(Keepsake { key, value: Some(encode_block(ring, block)) });
         }
-        let ceiling = if last { log.total } else { log.total + AHEAD };
+        let ceiling = if last { ring.newest() } else { ring.newest() + AHEAD };
         let head = Head { options: log.options, first, ceiling };
         keepsakes.push(Keepsake { key: self.head_key(), value: Some(head.encode()) });
         *self = Self {
             prefix: std::mem::take(&mut self.prefix),
-            kept: log.total,
+            kept: ring.made(),
             options: Some(log.options),
             first,
             flushed: now,
@@ -106,8 +113,7 @@ impl Keeper {
 
     /// A purge must not come back: the first record moved further than the ring turns.
     fn is_purged(&self, log: &Log) -> bool {
-        let first = log.total - log.records.len() as u64 + 1;
-        first > self.first && log.records.len() < log.capacity() && self.options.is_some()
+        log.ring.first_made() > self.first && log.count() < log.capacity() && self.options.is_some()
     }
 
     fn head_key(&self) -> String {
@@ -131,35 +137,63 @@ fn touched(records: RangeInclusive<u64>) -> impl Iterator<Item = u64> {
     range.into_iter().flatten()
 }
 
-/// One block: version, the number of its first record, its records.
-fn encode_block(log: &Log, block: u64, first: u64) -> Vec<u8> {
-    let from = (block * BLOCK + 1).max(first);
-    let to = ((block + 1) * BLOCK).min(log.total);
-    let mut out = vec![VERSION];
-    out.extend(from.to_be_bytes());
-    for n in from..=to {
-        let place = usize::try_from(n - first).ok();
-        if let Some(record) = place.and_then(|place| log.records.get(place)) {
-            out.extend(record.octets());
+/// One block: its layout, which of the records ever made is its first, that one's number, and the records.
+fn encode_block(ring: &Ring, block: u64) -> Vec<u8> {
+    let first = (block * BLOCK + 1).max(ring.first_made());
+    let records: Vec<_> = (first..=(block + 1) * BLOCK).map_while(|n| ring.nth(n)).collect();
+    let mut next = records.first().map_or(0, |(number, _)| *number);
+    let mut out = vec![NUMBERED];
+    out.extend(first.to_be_bytes());
+    out.extend(next.to_be_bytes());
+    for (number, record) in records {
+        if number != next {
+            out.extend(GAP);
+            out.extend(number.to_be_bytes());
         }
+        out.extend(record.octets());
+        next = number + 1;
     }
     out
 }
 
-fn decode_block(octets: &[u8]) -> Option<(u64, impl Iterator<Item = Record> + use<'_>)> {
-    let (&VERSION, rest) = octets.split_first()? else { return None };
-    let (first, rest) = rest.split_first_chunk::<8>()?;
-    let first = Some(u64::from_be_bytes(*first)).filter(|first| (1..NEVER).contains(first))?;
-    Some((first, rest.as_chunks::<OCTETS>().0.iter().map(|octets| Record::from_octets(*octets))))
+/// The records of a block: which of all it is, and each with its number.
+fn decode_block(octets: &[u8]) -> Vec<(u64, (u64, Record))> {
+    let possible = |number: [u8; 8]| Some(u64::from_be_bytes(number)).filter(|number| (1..NEVER).contains(number));
+    let parts = || {
+        let (layout, rest) = octets.split_first()?;
+        let (first, rest) = rest.split_first_chunk::<8>()?;
+        let (number, rest) = match *layout {
+            PLAIN => (first, rest),
+            NUMBERED => rest.split_first_chunk::<8>()?,
+            _ => return None,
+        };
+        Some((possible(*first)?, possible(*number)?, rest.as_chunks::<OCTETS>().0))
+    };
+    let Some((mut n, mut number, entries)) = parts() else { return Vec::new() };
+    let mut records = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match entry.split_first_chunk::<8>() {
+            Some((&GAP, after)) => match after.try_into().ok().and_then(possible) {
+                Some(next) => number = next,
+                None => break,
+            },
+            _ => {
+                records.push((n, (number, Record::from_octets(*entry))));
+                n += 1;
+                number += 1;
+            }
+        }
+    }
+    records
 }
 
 /// What is kept of a log besides its records.
 #[derive(Debug, PartialEq)]
 struct Head {
     options: Options,
-    /// The number of the first record in the buffer.
+    /// Which record is the first in the buffer.
     first: u64,
-    /// No record beyond this number was given out.
+    /// No number beyond this was given out.
     ceiling: u64,
 }
 
@@ -202,6 +236,7 @@ impl Head {
             interval: u32::from_be_bytes(*interval),
             offset: u32::from_be_bytes(*offset),
         };
-        Some(Self { options, first: u64::from_be_bytes(*first), ceiling })
+        let first = Some(u64::from_be_bytes(*first)).filter(|first| *first < NEVER)?;
+        Some(Self { options, first, ceiling })
     }
 }

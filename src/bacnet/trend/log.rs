@@ -1,4 +1,4 @@
-//! A trend log (clause 12.25): a ring of records, and when one is made. Time is an argument; samples come from the image.
+//! A trend log (clause 12.25): when a record is made. Time is an argument; samples come from the image.
 //!
 //! ```text
 //!              Enable, inside Start_Time..Stop_Time
@@ -10,10 +10,10 @@
 //! restart), and a clock that was set is a time-change record. Deadlines of unaligned intervals are monotonic; aligned ones
 //! follow civil time, which is what they are for.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::record::{DISABLED, Datum, INTERRUPTED, PURGED, Record};
+use super::ring::Ring;
 use crate::bacnet::civil::DateTime;
 use crate::time::{Mono, Now};
 
@@ -21,8 +21,6 @@ use crate::time::{Mono, Now};
 const CLOCK_SET: i64 = 1_000;
 /// Log_Interval while nobody wrote another, hundredths of a second.
 pub(super) const DEFAULT_INTERVAL: u32 = 6_000;
-/// Sequence numbers count to this and then begin at 1 again (clause 12.25.16).
-const LAST_SEQUENCE: u64 = u32::MAX as u64;
 /// Milliseconds of a day: intervals that divide it, or one of its parts, can be aligned.
 const DAY: i64 = 86_400_000;
 
@@ -119,10 +117,7 @@ pub(in crate::bacnet) struct Log {
     pub(in crate::bacnet) options: Options,
     /// A sample was asked for and is not taken yet.
     pub(in crate::bacnet) trigger: bool,
-    pub(super) records: VecDeque<Record>,
-    capacity: usize,
-    /// Records ever made; Total_Record_Count shows it modulo its range.
-    pub(super) total: u64,
+    pub(super) ring: Ring,
     collecting: bool,
     /// Records before the next one may be missing.
     interrupted: bool,
@@ -138,12 +133,14 @@ pub(in crate::bacnet) struct Log {
 impl Log {
     /// An empty log of at least two records.
     pub(super) fn new(capacity: usize) -> Self {
+        Self::with(Ring::new(capacity))
+    }
+
+    fn with(ring: Ring) -> Self {
         Self {
             options: Options::default(),
             trigger: false,
-            records: VecDeque::new(),
-            capacity: capacity.max(2),
-            total: 0,
+            ring,
             collecting: false,
             interrupted: false,
             told: None,
@@ -153,31 +150,33 @@ impl Log {
         }
     }
 
-    /// As an earlier life left it: `total` records were made, the newest of them stand in `records`.
-    pub(super) fn restored(capacity: usize, options: Options, records: VecDeque<Record>, total: u64) -> Self {
-        let mut log = Self { options, records, total, interrupted: true, ..Self::new(capacity) };
-        log.shorten();
-        log
+    /// As an earlier life left it.
+    pub(super) fn restored(options: Options, ring: Ring) -> Self {
+        Self { options, interrupted: true, ..Self::with(ring) }
     }
 
     /// Buffer_Size.
     pub(in crate::bacnet) const fn capacity(&self) -> usize {
-        self.capacity
+        self.ring.capacity()
     }
 
     /// Record_Count.
     pub(in crate::bacnet) fn count(&self) -> usize {
-        self.records.len()
+        self.ring.count()
     }
 
-    /// Total_Record_Count: the sequence number of the newest record.
+    /// Total_Record_Count: the sequence number of the newest record, or of the last one that a power cut may have taken.
     pub(in crate::bacnet) const fn sequence(&self) -> u32 {
-        sequence(self.total)
+        self.ring.sequence()
     }
 
     /// Whether Enable would be refused (clause 12.25.5).
     pub(in crate::bacnet) fn is_stopped_full(&self) -> bool {
-        self.options.stop_when_full && self.records.len() >= self.capacity
+        self.options.stop_when_full && self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.ring.count() >= self.ring.capacity()
     }
 
     /// Do what was written, at once.
@@ -210,14 +209,14 @@ impl Log {
             Change::StopWhenFull(yes) => {
                 options.stop_when_full = yes;
                 // The oldest record makes room for the one that says so (clause 12.25.12).
-                if yes && self.records.len() >= self.capacity {
+                if yes && self.is_full() {
                     self.options.enable = false;
                 }
             }
             Change::Purge => {
-                self.records.clear();
+                self.ring.clear();
                 let disabled = if self.collecting { 0 } else { DISABLED };
-                self.append(Record::new(now.utc, Datum::Status(PURGED | disabled)));
+                self.ring.append(Record::new(now.utc, Datum::Status(PURGED | disabled)));
             }
             Change::Trigger(yes) => self.trigger = yes,
         }
@@ -260,11 +259,11 @@ impl Log {
         if interrupted && collects {
             self.collecting = true;
             self.begin();
-            self.append(Record::new(now.utc, Datum::Status(INTERRUPTED)));
+            self.ring.append(Record::new(now.utc, Datum::Status(INTERRUPTED)));
         } else if collects != self.collecting {
             self.collecting = collects;
             self.begin();
-            self.append(Record::new(now.utc, Datum::Status(if collects { 0 } else { DISABLED })));
+            self.ring.append(Record::new(now.utc, Datum::Status(if collects { 0 } else { DISABLED })));
         }
     }
 
@@ -310,64 +309,38 @@ impl Log {
 
     /// Make a record that Stop_When_Full may refuse: the last place is for the record that says that it stopped.
     fn make(&mut self, datum: Datum, now: Now) {
-        if self.options.stop_when_full && self.records.len() + 1 >= self.capacity {
+        if self.options.stop_when_full && self.ring.count() + 1 >= self.ring.capacity() {
             self.options.enable = false;
             self.settle(now);
         } else {
-            self.append(Record::new(now.utc, datum));
+            self.ring.append(Record::new(now.utc, datum));
         }
-    }
-
-    fn append(&mut self, record: Record) {
-        self.records.push_back(record);
-        self.total += 1;
-        self.shorten();
-    }
-
-    fn shorten(&mut self) {
-        let excess = self.records.len().saturating_sub(self.capacity);
-        self.records.drain(..excess);
     }
 
     /// The record at a position from 1.
     pub(in crate::bacnet) fn record(&self, position: usize) -> Option<Record> {
-        self.records.get(position.checked_sub(1)?).copied()
+        self.ring.at(position)
     }
 
     /// The sequence number at a position from 1.
     pub(in crate::bacnet) fn sequence_at(&self, position: usize) -> u32 {
-        sequence(self.total - (self.records.len() - position.min(self.records.len())) as u64)
+        self.ring.sequence_at(position)
     }
 
-    /// Where a sequence number stands, counted from the first record as 1: below 1 it was overwritten, above the count it
-    /// is not yet made. Numbers wrap: the one nearest to the newest record is meant.
-    pub(in crate::bacnet) fn position_of(&self, number: u32) -> i64 {
-        let newest = i64::from(self.sequence());
-        let span = LAST_SEQUENCE.cast_signed();
-        let mut behind = newest - i64::from(number);
-        if behind > span / 2 {
-            behind -= span;
-        } else if behind < -(span / 2) {
-            behind += span;
-        }
-        i64::try_from(self.records.len()).unwrap_or(i64::MAX) - behind
+    /// Where a sequence number stands, as [`Ring::position_of`] says.
+    pub(in crate::bacnet) fn position_of(&self, number: u32, backwards: bool) -> i64 {
+        self.ring.position_of(number, backwards)
     }
 
     /// The first position whose record is newer than an instant in hundredths.
     pub(in crate::bacnet) fn first_after(&self, hundredths: i64) -> Option<usize> {
-        self.records.iter().position(|record| record.hundredths() > hundredths).map(|place| place + 1)
+        self.ring.first_after(hundredths)
     }
 
     /// The last position whose record is older than an instant in hundredths.
     pub(in crate::bacnet) fn last_before(&self, hundredths: i64) -> Option<usize> {
-        self.records.iter().rposition(|record| record.hundredths() < hundredths).map(|place| place + 1)
+        self.ring.last_before(hundredths)
     }
-}
-
-/// The sequence number of the nth record ever made.
-#[expect(clippy::cast_possible_truncation, reason = "at most the largest 32-bit number")]
-const fn sequence(n: u64) -> u32 {
-    if n == 0 { 0 } else { ((n - 1) % LAST_SEQUENCE + 1) as u32 }
 }
 
 /// Whether an interval in ms is aligned: it divides a second, a minute, an hour or a day (clause 12.25.28).

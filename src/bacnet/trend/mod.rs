@@ -3,6 +3,7 @@
 mod keep;
 mod log;
 mod record;
+mod ring;
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,13 @@
 //! A log through its life, with the time as argument.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::keep::Keeper;
 use super::log::{Change, DEFAULT_INTERVAL, Log, Logging, Seen};
-use super::record::{DISABLED, Datum, INTERRUPTED, PURGED};
+use super::record::{DISABLED, Datum, INTERRUPTED, PURGED, Record};
 use crate::bacnet::answer::Failure;
 use crate::bacnet::civil::DateTime;
 use crate::bacnet::objects::Wire;
@@ -47,7 +47,12 @@ impl Bench {
 
     /// What it holds, and when in seconds since the start.
     fn records(&self) -> Vec<(i64, Datum)> {
-        self.log.records.iter().map(|record| ((record.at().millis() - START) / 1_000, record.datum())).collect()
+        self.log.ring.iter().map(|(_, record)| ((record.at().millis() - START) / 1_000, record.datum())).collect()
+    }
+
+    /// What it holds, under which numbers.
+    fn numbered(&self) -> Vec<(u64, Record)> {
+        self.log.ring.iter().collect()
     }
 }
 
@@ -227,7 +232,7 @@ fn what_was_logged_is_there_after_a_restart_with_the_interruption_behind_it() {
 }
 
 #[test]
-fn a_power_cut_loses_a_minute_and_no_sequence_number_is_given_twice() {
+fn a_power_cut_loses_a_minute_and_leaves_a_gap_in_the_numbers() {
     let mut disk = Disk::default();
     let mut bench = Bench::new(500);
     let mut keeper = Keeper::new(1);
@@ -236,19 +241,96 @@ fn a_power_cut_loses_a_minute_and_no_sequence_number_is_given_twice() {
         bench.run(1, real(1.0));
         disk.take(keeper.flush(&bench.log, false, bench.now.mono));
     }
-    let given = bench.log.sequence();
-    bench.log = Keeper::new(1).restore(500, &disk.0).unwrap();
-    assert!(bench.log.count() as u64 >= 290 - 32, "{}", bench.log.count());
+    let (given, before) = (bench.log.ring.newest(), bench.numbered());
+    keeper = Keeper::new(1);
+    bench.log = keeper.restore(500, &disk.0).unwrap();
+    // what was kept has the numbers that it had, and everything that may have been given out is behind us
+    let kept = bench.numbered();
+    assert!(kept.len() >= 290 - 32, "{}", kept.len());
+    assert_eq!(kept, before[..kept.len()]);
+    let ceiling = bench.log.ring.newest();
+    assert!((given..=given + 40).contains(&ceiling), "{ceiling}");
     bench.run(1, real(2.0));
-    // what follows the last number that a reader may have begins at or before the interruption
-    assert!(bench.log.position_of(given + 1) < bench.log.count() as i64);
-    let mut again = Keeper::new(1);
-    let mut restored = again.restore(500, &disk.0).unwrap();
-    // everything is written once more under its new numbers
-    disk.take(again.flush(&restored, true, Mono::START));
-    let total = restored.sequence();
-    restored = Keeper::new(1).restore(500, &disk.0).unwrap();
-    assert_eq!((restored.sequence(), restored.count()), (total, bench.log.count() - 1));
+    let records = bench.numbered();
+    assert_eq!(records[kept.len()].0, ceiling + 1);
+    assert_eq!(records[kept.len()].1.datum(), Datum::Status(INTERRUPTED));
+    // a reader that asks for what follows its last number gets the interruption, whatever that number is
+    let interruption = kept.len() as i64 + 1;
+    for number in kept.len() as u32..=ceiling as u32 {
+        assert_eq!(bench.log.position_of(number + 1, false), interruption, "{number}");
+    }
+    assert_eq!(bench.log.position_of(ceiling as u32, true), interruption - 1);
+    // and the gap survives the next restart, also an orderly one
+    disk.take(keeper.flush(&bench.log, true, Mono::START));
+    bench.log = Keeper::new(1).restore(500, &disk.0).unwrap();
+    assert_eq!((bench.numbered(), bench.log.ring.newest()), (records, ceiling + 1));
+}
+
+#[test]
+fn a_thousand_power_cuts_take_no_record_of_a_log_that_stands_still() {
+    let mut disk = Disk::default();
+    let mut bench = Bench::new(400);
+    let mut keeper = Keeper::new(1);
+    bench.write(Change::Interval(100));
+    bench.run(399, real(1.0));
+    bench.write(Change::Enable(false));
+    disk.take(keeper.flush(&bench.log, false, bench.now.mono));
+    let before = bench.numbered();
+    assert_eq!(before.len(), 400);
+    for _ in 0..1_000 {
+        keeper = Keeper::new(1);
+        bench.log = keeper.restore(400, &disk.0).unwrap();
+        bench.run(1, real(2.0));
+        disk.take(keeper.flush(&bench.log, false, bench.now.mono));
+    }
+    assert_eq!(bench.numbered(), before);
+    // and when each leaves a record with a gap before it, they take the oldest places only
+    bench.write(Change::Enable(true));
+    for _ in 0..100 {
+        disk.take(keeper.flush(&bench.log, false, bench.now.mono));
+        keeper = Keeper::new(1);
+        bench.log = keeper.restore(400, &disk.0).unwrap();
+        bench.run(1, real(2.0));
+    }
+    assert_eq!(bench.log.count(), 400);
+    assert!(disk.0.len() <= 6, "{}", disk.0.len());
+}
+
+#[test]
+fn what_a_version_without_gaps_left_is_read() {
+    let mut disk = Disk::default();
+    let mut bench = Bench::new(500);
+    bench.write(Change::Interval(100));
+    bench.run(100, real(1.0));
+    disk.take(Keeper::new(1).flush(&bench.log, true, bench.now.mono));
+    let block = disk.0.get_mut("trend-log/1/0").unwrap();
+    // Its layout had no number of its own.
+    block.drain(9..17);
+    block[0] = 1;
+    let restored = Keeper::new(1).restore(500, &disk.0).unwrap();
+    assert_eq!(restored.ring.iter().collect::<Vec<_>>(), bench.numbered());
+}
+
+#[test]
+fn spoilt_keepsakes_are_no_records() {
+    let mut disk = Disk::default();
+    let mut bench = Bench::new(500);
+    bench.write(Change::Interval(100));
+    bench.run(100, real(1.0));
+    disk.take(Keeper::new(1).flush(&bench.log, true, bench.now.mono));
+    let whole = disk.0["trend-log/1/0"].clone();
+    for octet in 0..40 {
+        for bits in [0x01, 0x80, 0xFF] {
+            let block = disk.0.get_mut("trend-log/1/0").unwrap();
+            block.clone_from(&whole);
+            block[octet] ^= bits;
+            let log = Keeper::new(1).restore(500, &disk.0).unwrap();
+            let numbers: Vec<u64> = log.ring.iter().map(|(number, _)| number).collect();
+            assert!(numbers.is_sorted_by(|a, b| a < b) && numbers.last() <= Some(&log.ring.newest()));
+        }
+        disk.0.get_mut("trend-log/1/0").unwrap().truncate(octet);
+        assert!(Keeper::new(1).restore(500, &disk.0).unwrap().count() <= 1);
+    }
 }
 
 #[test]
@@ -292,7 +374,7 @@ fn the_disk_is_written_in_measure() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is written when: what is restored is a run of what was made, and numbers go on.
+    /// Whatever is written when: what is restored is a run of what was made, numbers go on, and none is used twice.
     #[test]
     fn a_restart_at_any_moment_keeps_the_order(
         steps in proptest::collection::vec((1u64..200, 0u8..12), 1..40),
@@ -301,25 +383,29 @@ proptest! {
         let mut disk = Disk::default();
         let mut bench = Bench::new(capacity);
         let mut keeper = Keeper::new(1);
-        // Everything that was ever made.
-        let mut made = Vec::new();
-        let note = |made: &mut Vec<_>, bench: &Bench, before: u64| {
-            let new = usize::try_from(bench.log.total - before).unwrap();
-            made.extend(bench.log.records.iter().skip(bench.log.count() - new).copied());
+        // Every number that was ever given out, and what was made that no power cut has taken.
+        let mut given = BTreeSet::new();
+        let mut made: BTreeMap<u64, Record> = BTreeMap::new();
+        let mut note = |made: &mut BTreeMap<u64, Record>, bench: &Bench, before: u64| {
+            let new = bench.log.ring.iter().rev().take_while(|(number, _)| *number > before);
+            new.into_iter().all(|(number, record)| {
+                made.insert(number, record);
+                given.insert(number)
+            })
         };
         bench.write(Change::Interval(100));
-        note(&mut made, &bench, 0);
+        prop_assert!(note(&mut made, &bench, 0));
         let mut value = 0u16;
         for (seconds, act) in steps {
             for _ in 0..seconds {
                 value = value.wrapping_add(1);
-                let before = bench.log.total;
+                let before = bench.log.ring.newest();
                 bench.run(1, real(f32::from(value)));
-                note(&mut made, &bench, before);
+                prop_assert!(note(&mut made, &bench, before));
                 disk.take(keeper.flush(&bench.log, false, bench.now.mono));
                 prop_assert!(bench.log.count() <= capacity);
             }
-            let before = bench.log.total;
+            let before = bench.log.ring.newest();
             match act {
                 0 => bench.write(Change::Purge),
                 1 => bench.write(Change::StopWhenFull(true)),
@@ -332,15 +418,16 @@ proptest! {
                     }
                     keeper = Keeper::new(1);
                     bench.log = keeper.restore(capacity, &disk.0).unwrap();
-                    let kept: Vec<_> = bench.log.records.iter().copied().collect();
-                    prop_assert!(kept.is_empty() || made.windows(kept.len()).any(|window| window == kept));
-                    prop_assert!(bench.log.total >= before);
-                    made.clone_from(&kept);
+                    let kept = bench.numbered();
+                    let made_so: Vec<_> = made.iter().map(|(number, record)| (*number, *record)).collect();
+                    prop_assert!(kept.is_empty() || made_so.windows(kept.len()).any(|window| window == kept));
+                    made = kept.into_iter().collect();
+                    prop_assert!(bench.log.ring.newest() >= before);
                     continue;
                 }
                 _ => {}
             }
-            note(&mut made, &bench, before);
+            prop_assert!(note(&mut made, &bench, before));
         }
     }
 }
