@@ -12,7 +12,7 @@ use bytes::BytesMut;
 
 use super::answer::Failure;
 use super::link::Peer;
-use super::objects::{Entry, View, Wire, present, property, subscribable, wire};
+use super::objects::{Entry, View, Wire, property, subscribable, wire};
 use super::settings::{APDU_TIMEOUT, RETRIES};
 use crate::time::Mono;
 
@@ -151,7 +151,7 @@ impl Subscription {
         };
         let (watched, index) = self.watch.property();
         let value = match (&shown, self.watch) {
-            (Some(shown), Watch::Object) => Value::One(present(shown.def, shown.face, shown.state)),
+            (Some(shown), Watch::Object) => Value::One(shown.value()),
             _ => {
                 let mut out = BytesMut::with_capacity(16);
                 property(view, entry, watched, index, &mut out).ok()?;

@@ -50,6 +50,8 @@ mod writes;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod out_of_service_tests;
+#[cfg(test)]
 mod services_tests;
 #[cfg(test)]
 mod testing;

@@ -9,9 +9,9 @@ use bacnet_types::primitives::ObjectIdentifier;
 use super::alarm;
 use super::civil::DateTime;
 use super::clock::Clock;
-use super::objects::{Body, Catalog};
+use super::objects::{Body, Catalog, Service, Simulated};
 use super::shed::{self, Sheds};
-use super::trend::{self, Trends};
+use super::trend::{self, Trends, Written};
 use crate::durable::Keepsake;
 use crate::plant::Plant;
 use crate::point::Image;
@@ -59,6 +59,13 @@ pub(super) enum Change {
     },
     /// UTC_Offset, minutes.
     Offset(i32),
+    /// Out_Of_Service of a face, by its place in the plant, and what it shows then.
+    Service {
+        /// Place of the face.
+        face: usize,
+        /// What.
+        service: Service,
+    },
 }
 
 /// All of it.
@@ -66,6 +73,8 @@ pub(super) enum Change {
 pub(super) struct Own {
     increments: HashMap<usize, (ObjectIdentifier, f64)>,
     pub(super) clock: Clock,
+    /// Faces out of service; a restart puts them back.
+    simulated: HashMap<usize, Simulated>,
     /// Fingerprint of the objects at the last start, and Database_Revision then.
     database: Option<(u64, u32)>,
     /// What of this was changed and is not kept yet.
@@ -122,8 +131,12 @@ impl Own {
     /// A look at a new image.
     pub(super) fn on_image(&mut self, plant: &Plant, image: &Image) {
         let now = self.here(image.now);
-        let increments = &self.increments;
-        self.trends.on_image(plant, image, now, &|face| increments.get(&face).map(|(_, step)| *step));
+        let (increments, simulated) = (&self.increments, &self.simulated);
+        let written = Written {
+            increment: &|face| increments.get(&face).map(|(_, step)| *step),
+            simulated: &|face| simulated.get(&face).copied(),
+        };
+        self.trends.on_image(plant, image, now, &written);
         self.sheds.on_image(plant, image, now);
     }
 
@@ -145,6 +158,17 @@ impl Own {
         if self.increments.is_empty() { None } else { self.increments.get(&face).map(|(_, step)| *step) }
     }
 
+    /// What a face shows while it is out of service.
+    pub(super) fn simulated(&self, face: usize) -> Option<Simulated> {
+        // Seldom is one.
+        if self.simulated.is_empty() { None } else { self.simulated.get(&face).copied() }
+    }
+
+    /// Everything is in service again.
+    pub(super) fn serve(&mut self) {
+        self.simulated.clear();
+    }
+
     /// Do it.
     pub(super) fn apply(&mut self, change: Change) {
         match change {
@@ -160,6 +184,17 @@ impl Own {
             Change::Offset(minutes) => {
                 self.clock.offset = minutes;
                 self.keep_clock();
+            }
+            Change::Service { face, service } => {
+                let before = self.simulated(face);
+                let after = service.after(before);
+                match after {
+                    Some(simulated) => self.simulated.insert(face, simulated),
+                    None => self.simulated.remove(&face),
+                };
+                if before.is_some() != after.is_some() {
+                    tracing::info!(face, out_of_service = after.is_some(), "Out_Of_Service was written over BACnet");
+                }
             }
             // Not kept here.
             Change::Alarm(_) => {}

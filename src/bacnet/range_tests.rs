@@ -397,3 +397,20 @@ fn a_written_increment_rules_the_log_too() {
     device.run(2, 5_300.0);
     assert_eq!(device.small(LOG, P::RECORD_COUNT), before + 1);
 }
+
+#[test]
+fn a_log_has_what_is_simulated_with_its_flags() {
+    let mut device = Device::new();
+    device.run(1, 5_000.0);
+    device.write(LOG, P::LOG_INTERVAL, |out| primitives::encode_app_unsigned(out, 0)).unwrap();
+    device.run(2, 5_000.0);
+    let input = (ObjectType::ANALOG_INPUT, 12);
+    device.write(input, P::OUT_OF_SERVICE, |out| primitives::encode_app_boolean(out, true)).unwrap();
+    device.write(input, P::PRESENT_VALUE, |out| primitives::encode_app_real(out, 33.0)).unwrap();
+    device.run(3, 9_000.0);
+    let newest = device.small(LOG, P::TOTAL_RECORD_COUNT);
+    let ack = device.range(LOG, P::LOG_BUFFER, Some(number(newest.into(), -1))).unwrap();
+    // logDatum real-value [2] 33.0, statusFlags [2] out-of-service
+    let wanted = [&[0x2C][..], &33.0f32.to_be_bytes(), &[0x1F, 0x2A, 4, 0x10]].concat();
+    assert!(ack.item_data.ends_with(&wanted), "{:?}", ack.item_data);
+}

@@ -1,5 +1,6 @@
 """bacpypes3 walks the services of a `heatgate run` with 2,000 objects more: lists in segments, errors by class and code,
-priorities, changes of value and of single properties, device management, the clock, restarts.
+malformed requests, priorities, objects out of service, changes of value and of single properties, device management, the
+clock, restarts, and 10,000 subscriptions of one peer.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import Address as BacnetAddress
 from bacpypes3.pdu import IPv4Address
 from bacpypes3.primitivedata import (
+    Boolean,
     CharacterString,
     Date,
     Enumerated,
@@ -39,7 +41,9 @@ from bacpypes3.primitivedata import (
     Unsigned,
 )
 
-from harness import Address, Failed, Run, command, free_port, python_version, start, wait_until
+from frames import Frames
+from harness import Address, Failed, Run, command, free_port, package_version, python_version, start
+from raw_modbus import Raw, read_pdu
 from run_site import RunSite
 
 EXTRA = 2000
@@ -294,6 +298,111 @@ async def errors(run: Run, peer: Peer, octets: Octets) -> None:
         run.equal(f"service {service} is not recognized", answer, bytes([0x60, 20 + invoke, 9]))
 
 
+def malformed(run: Run, octets: Octets) -> None:
+    """Requests that are none: the Reject with its reason (clause 18.9), and a device that goes on."""
+    av1, value = b"\x0c\x00\x80\x00\x01", b"\x19\x55"
+    real = b"\x44\x40\xa0\x00\x00"
+    for invoke, (what, service, params, reason) in enumerate(
+        (
+            ("ReadProperty of nothing", 12, b"", 5),
+            ("of an object without a property", 12, av1, 5),
+            ("with its parameters in another order", 12, value + av1, 5),
+            ("of three octets of an identifier", 12, b"\x0b\x00\x80\x00" + value, 4),
+            ("of a property number of five octets", 12, av1 + b"\x1d\x05" + bytes(5), 4),
+            ("of a property number of 4 GiB", 12, av1 + b"\x1d\xff\xff\xff\xff\xff" + bytes(5), 4),
+            ("with one parameter more", 12, av1 + value + b"\x39\x01", 7),
+            ("ReadPropertyMultiple of nothing", 14, b"", 5),
+            ("of a list that does not end", 14, av1 + b"\x1e\x09\x55", 5),
+            ("WriteProperty without a value", 15, av1 + value, 5),
+            ("of a value that does not end", 15, av1 + value + b"\x3e" + real, 5),
+            ("with a wrong end", 15, av1 + value + b"\x3e" + real + b"\x2f", 5),
+            ("with a priority of nine octets", 15, av1 + value + b"\x3e" + real + b"\x3f\x4d\x09" + bytes(9), 4),
+            ("of 60 constructions in one another", 15, av1 + value + b"\x3e" * 60 + b"\x3f" * 60, 4),
+            ("SubscribeCOV of an object alone", 5, b"\x1c\x00\x80\x00\x01", 5),
+            ("ReadRange of nothing", 26, b"", 5),
+        ),
+        120,
+    ):
+        answer = octets.ask(bytes([0x00, 0x05, invoke, service]) + params)
+        run.equal(f"{what} is rejected", answer, bytes([0x60, invoke, reason]))
+    # What stands where a value should: its tag says more than there is.
+    for invoke, value_octets in enumerate((b"\x75\xfe\xff\xff", b"\x45\xff\x7f\xff\xff\xff", b"\xff" * 8), 150):
+        answer = octets.ask(bytes([0x00, 0x05, invoke, 15]) + av1 + value + b"\x3e" + value_octets + b"\x3f")
+        refused = answer is not None and answer[:2] in (bytes([0x60, invoke]), bytes([0x50, invoke]))
+        run.check(f"a value of {value_octets.hex()} is refused", refused, answer)
+
+
+async def out_of_service(run: Run, peer: Peer, site: RunSite) -> None:
+    heat, state = "analog-input,12", "multi-state-value,10"
+    real_state = int(await peer.read(state, "present-value"))
+
+    async def shows(what: str) -> tuple:
+        flags = [int(bit) for bit in await peer.read(what, "status-flags")]
+        return await peer.read(what, "present-value"), flags, int(await peer.read(what, "reliability"))
+
+    denied = "property: write-access-denied"
+    run.equal("in service Present_Value is not written", await peer.write(heat, Real(33.5)), denied)
+    run.equal("nor is Reliability", await peer.write(heat, Enumerated(0), None, "reliability"), denied)
+    for what in (heat, state):
+        run.equal(f"{what} out of service", await peer.write(what, Boolean(True), None, "out-of-service"), None)
+    run.equal("Present_Value is written", await peer.write(heat, Real(33.5)), None)
+    run.equal("Reliability, too", await peer.write(heat, Enumerated(0), None, "reliability"), None)
+    run.equal("that is what it shows", await shows(heat), (33.5, [0, 0, 0, 1], 0))
+    run.equal("a fault is simulated", await peer.write(heat, Enumerated(1), None, "reliability"), None)
+    run.equal("and shown", await shows(heat), (33.5, [0, 1, 0, 1], 1))
+    safety = 9
+    run.equal("a state is simulated", await peer.write(state, Unsigned(safety)), None)
+    run.equal("and shown", int(await peer.read(state, "present-value")), safety)
+    with Raw(site.modbus) as modbus:
+        run.equal("Modbus shows what is", modbus.ask(read_pdu(4, 0, 1)), bytes([4, 2, 0, real_state]))
+    for value, expected in (
+        (Real(float("nan")), "property: value-out-of-range"),
+        (Real(float("inf")), "property: value-out-of-range"),
+    ):
+        run.equal(f"{value} is not simulated", await peer.write(heat, value), expected)
+    run.equal("nor is state 11", await peer.write(state, Unsigned(11)), "property: value-out-of-range")
+    for what in ("analog-value,1", "analog-value,4", "binary-value,20", "accumulator,1", "large-analog-value,1", "binary-input,7"):
+        answer = await peer.write(what, Boolean(True), None, "out-of-service")
+        run.equal(f"{what} stays in service", (answer, bool(await peer.read(what, "out-of-service"))), (denied, False))
+    for what in (heat, state):
+        run.equal(f"{what} in service", await peer.write(what, Boolean(False), None, "out-of-service"), None)
+    run.equal("it shows what is", int(await peer.read(state, "present-value")), real_state)
+    run.equal("and is not written any more", await peer.write(heat, Real(1.0)), denied)
+
+
+def flood(run: Run, address: Address) -> None:
+    """10,000 subscriptions of one peer, 32 on their way at a time: its share and what is free, then resources /
+    no-space-to-add-list-element; another peer is served."""
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 0))
+    one.settimeout(BOUND)
+    answers: dict[bytes, int] = {}
+    for first in range(0, 10_000, 32):
+        wanted = range(first, min(first + 32, 10_000))
+        for process in wanted:
+            params = b"\x0a" + process.to_bytes(2, "big") + b"\x1c\x00\x80\x00\x01\x29\x00\x3a\x01\x2c"
+            apdu = bytes([0x00, 0x05, process % 256, 5]) + params
+            one.sendto(bytes([0x81, 0x0A]) + (len(apdu) + 6).to_bytes(2, "big") + bytes([1, 4]) + apdu, address)
+        waiting = {process % 256 for process in wanted}
+        while waiting:
+            try:
+                apdu = one.recv(2048)[6:]
+            except TimeoutError:
+                raise Failed(f"{len(waiting)} subscriptions were not answered") from None
+            # Notifications come in between.
+            if apdu[0] >> 4 in (2, 5) and apdu[1] in waiting:
+                waiting.discard(apdu[1])
+                answer = apdu[:1] + apdu[2:]
+                answers[answer] = answers.get(answer, 0) + 1
+    no_space = bytes([0x50, 5, 0x91, 3, 0x91, 19])
+    run.equal("10,000 subscriptions of one peer", answers, {bytes([0x20, 5]): 1_536, no_space: 10_000 - 1_536})
+    two = Octets(address)
+    apdu = bytes([0x00, 0x05, 1, 5, 0x09, 1, 0x1C, 0x00, 0x80, 0, 1, 0x29, 0, 0x39, 60])
+    run.equal("another peer subscribes", two.ask(apdu), bytes([0x20, 1, 5]))
+    two.close()
+    one.close()
+
+
 async def priorities(run: Run, peer: Peer) -> None:
     async def shown() -> tuple:
         value = await peer.read("analog-value,1", "present-value")
@@ -481,9 +590,10 @@ def main(run: Run) -> None:
     run.peer(
         "bacpypes3",
         python_version("bacpypes3"),
-        "2,000 objects in segments; errors by class and code; priorities; COV and SubscribeCOVProperty; "
-        "communication control, time synchronization and restarts",
+        "2,000 objects in segments; errors by class and code; priorities; objects out of service; COV and "
+        "SubscribeCOVProperty; communication control, time synchronization and restarts",
     )
+    run.peer("tshark", package_version("tshark"), "dissects every frame that the gateway sends there")
     site = RunSite(run, parts=False)
     mapping = site.files / "mappings" / "demo.toml"
     point = '\n[[point]]\nname = "extra/p{n:04}"\ndescription = "Extra {n}"\nunit = "degC"\nrange = [0, 100]\ndefault = 20\nbms = {{ bacnet = "analog-value:{at}" }}\n'
@@ -493,12 +603,15 @@ def main(run: Run) -> None:
     secret.write_text(PASSWORD + "\n")
     site.env["HEATGATE__BACNET__PASSWORD_FILE"] = secret.name
 
+    frames = Frames(run, site.bacnet[1])
     gateway, _ = site.spawn_and_time()
     statement(run, site)
 
     async def walk(peer: Peer, octets: Octets) -> int:
         await lists(run, peer, site.bacnet)
         await errors(run, peer, octets)
+        malformed(run, octets)
+        await out_of_service(run, peer, site)
         await priorities(run, peer)
         await changes(run, peer)
         await properties(run, peer, octets)
@@ -509,6 +622,8 @@ def main(run: Run) -> None:
 
     revision = with_peer(site, walk, 150.0)
     run.equal("  and ends the gateway in order, to be started again", gateway.wait_exit(30.0), 75)
+    # The malformed requests are ours.
+    frames.report(run, 14, sent_by=site.bacnet[1])
 
     async def kept(peer: Peer, _: Octets) -> tuple:
         return (
@@ -525,6 +640,7 @@ def main(run: Run) -> None:
     mapping.write_text(mapping.read_text() + point.format(n=EXTRA, at=FIRST + EXTRA))
     gateway, _ = site.spawn_and_time()
     run.equal("one object more: Database_Revision moves by one", with_peer(site, kept)[2], revision + 1)
+    flood(run, site.bacnet)
     run.equal("a SIGTERM ends it with 0", gateway.stop(), 0)
 
 

@@ -31,10 +31,11 @@ class Frames:
             raise RuntimeError(err[-500:])
         return len(out.splitlines())
 
-    def report(self, run: Run, service: int) -> None:
-        """Two checks: there is traffic of this confirmed service, and nothing is malformed."""
+    def report(self, run: Run, service: int, sent_by: int | None = None) -> None:
+        """Two checks: there is traffic of this confirmed service, and nothing is malformed (of what one port sent)."""
         self.end()
+        ours = "" if sent_by is None else f" && udp.srcport == {sent_by}"
         seen = self.count(f"bacapp.confirmed_service == {service}")
         run.check("tshark saw the service", seen > 0, f"{seen} frames of confirmed service {service}")
-        run.equal("tshark finds nothing malformed", self.count("_ws.malformed"), 0)
+        run.equal("tshark finds nothing malformed", self.count(f"_ws.malformed{ours}"), 0)
 

@@ -37,6 +37,8 @@ pub(in crate::bacnet) enum Access {
     Write,
     /// Command it through the priority array: the engine decides.
     Command,
+    /// Write it where the object may be taken out of service: it is the device's own, and simulated.
+    Service,
 }
 
 /// One property of an object, in the order of Property_List. Reading, writing and the printed PICS all follow it.
@@ -57,6 +59,11 @@ impl Row {
     /// The same, commandable where `yes`.
     pub(super) const fn commandable(self, yes: bool) -> Self {
         Self { access: if yes { Access::Command } else { self.access }, ..self }
+    }
+
+    /// The same, written while out of service, where `yes`.
+    pub(super) const fn simulated(self, yes: bool) -> Self {
+        Self { access: if yes { Access::Service } else { self.access }, ..self }
     }
 }
 

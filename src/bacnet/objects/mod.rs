@@ -10,6 +10,7 @@ mod point;
 mod port;
 mod range;
 mod read;
+mod service;
 mod trend;
 mod types;
 mod wire;
@@ -23,6 +24,7 @@ pub(super) use list::change_list;
 pub(super) use point::{increment, subscribable};
 pub(super) use range::read_range;
 pub(super) use read::{read_property, read_property_multiple};
+pub(super) use service::{Service, Simulated};
 pub(super) use types::types;
 pub(super) use wire::{Wire, kindred, present, reliability, status_flags};
 pub(super) use write::{Checked, wire, write_property, write_property_multiple};
@@ -73,9 +75,25 @@ pub(super) struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    /// What it shows while it is out of service.
+    fn simulated(&self) -> Option<Simulated> {
+        self.own.simulated(self.place)
+    }
+
+    /// Present_Value.
+    pub(super) fn value(&self) -> Wire {
+        self.simulated().map_or_else(|| present(self.def, self.face, self.state), |simulated| simulated.value)
+    }
+
+    /// Reliability.
+    fn reliability(&self) -> u32 {
+        self.simulated().map_or_else(|| reliability(self.def, self.state), |simulated| simulated.reliability)
+    }
+
     /// Status_Flags, with what the event state says.
     pub(super) fn flags(&self) -> u8 {
-        status_flags(self.def, self.state) | self.event.map_or(0, |source| in_alarm(source.memory.state))
+        let flags = self.simulated().map_or_else(|| status_flags(self.def, self.state), Simulated::flags);
+        flags | self.event.map_or(0, |source| in_alarm(source.memory.state))
     }
 
     /// COV_Increment in the unit of the face: as written, else as mapped.

@@ -7,7 +7,8 @@ use bacnet_types::primitives::ObjectIdentifier;
 
 use super::catalog::{Row, may, must};
 use super::event::{self, Reports};
-use super::wire::{Wire, accumulator_scale, kindred, present, reliability, show, states, to_face};
+use super::service;
+use super::wire::{Wire, accumulator_scale, kindred, present, show, states, to_face};
 use super::write::wire;
 use super::{Cell, Shown, put_text};
 use crate::bacnet::answer::Failure;
@@ -79,12 +80,20 @@ pub(super) struct Shape {
     pub(super) texts: usize,
     /// How it reports events.
     pub(super) reports: Option<Reports>,
+    /// It may be taken out of service.
+    pub(super) leaves: bool,
 }
 
 impl Shape {
     /// Everything that an object of its type can have.
     pub(super) const fn full(kind: ObjectKind) -> Self {
-        Self { commandable: takes_commands(kind), ranged: true, texts: 2, reports: Reports::full(kind) }
+        Self {
+            commandable: takes_commands(kind),
+            ranged: true,
+            texts: 2,
+            reports: Reports::full(kind),
+            leaves: service::kind_may_leave(kind),
+        }
     }
 
     pub(super) fn of(def: &PointDef, face: &ObjectFace) -> Self {
@@ -93,6 +102,7 @@ impl Shape {
             ranged: def.range.is_some(),
             texts: def.texts.len(),
             reports: Reports::of(face),
+            leaves: service::may_leave(def, face),
         }
     }
 }
@@ -108,12 +118,12 @@ pub(super) fn rows(kind: ObjectKind, shape: Shape) -> Vec<Row> {
         must(P::OBJECT_IDENTIFIER),
         must(P::OBJECT_NAME),
         must(P::OBJECT_TYPE),
-        must(P::PRESENT_VALUE).commandable(shape.commandable),
+        must(P::PRESENT_VALUE).simulated(shape.leaves).commandable(shape.commandable),
         may(P::DESCRIPTION),
         must(P::STATUS_FLAGS),
         elder(P::EVENT_STATE),
-        may(P::RELIABILITY),
-        elder(P::OUT_OF_SERVICE),
+        may(P::RELIABILITY).simulated(shape.leaves),
+        elder(P::OUT_OF_SERVICE).simulated(shape.leaves),
     ];
     match family(kind) {
         Family::Numeric => {
@@ -160,13 +170,13 @@ pub(super) fn read(shown: &Shown<'_>, property: P, cell: Cell<'_>) -> Result<(),
         P::PRESENT_VALUE if family(face.kind) == Family::Accumulator && state.and_then(PointState::shown).is_none() => {
             Err(Failure::NO_VALUE)
         }
-        P::PRESENT_VALUE => cell.wire(present(def, face, state)),
+        P::PRESENT_VALUE => cell.wire(shown.value()),
         P::DESCRIPTION => cell.text(if face.description.is_empty() { &def.description } else { &face.description }),
         P::STATUS_FLAGS => cell.flags(shown.flags()),
         // normal where there is no event reporting (clause 12.2.8)
         P::EVENT_STATE => cell.enumerated(shown.event.map_or(0, |source| source.memory.state.raw().into())),
-        P::RELIABILITY => cell.enumerated(reliability(def, state)),
-        P::OUT_OF_SERVICE => cell.boolean(false),
+        P::RELIABILITY => cell.enumerated(shown.reliability()),
+        P::OUT_OF_SERVICE => cell.boolean(shown.simulated().is_some()),
         P::UNITS => cell.enumerated(face.unit.bacnet()),
         P::MIN_PRES_VALUE => cell.wire(number(def, face, def.range.map_or(0.0, |(low, _)| low))),
         P::MAX_PRES_VALUE if face.kind == ObjectKind::Accumulator => cell.unsigned(ACCUMULATOR_MAX),

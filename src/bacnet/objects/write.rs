@@ -9,7 +9,7 @@ use bacnet_types::enums::{AbortReason, PropertyIdentifier};
 use bacnet_types::primitives::{ObjectIdentifier, PropertyValue};
 
 use super::wire::{Wire, accept};
-use super::{Access, Body, Entry, View, class, device, event, load, point, trend};
+use super::{Access, Body, Entry, View, class, device, event, load, point, service, trend};
 use crate::bacnet::alarm;
 use crate::bacnet::answer::{Failure, Refused};
 use crate::bacnet::own::Change;
@@ -39,7 +39,7 @@ pub(in crate::bacnet) fn write_property(view: &View<'_>, params: &[u8]) -> Resul
         property: request.property_identifier,
         index: request.property_array_index,
     };
-    Ok(check(view, target, &request.property_value, request.priority)?)
+    Ok(check(view, target, &request.property_value, request.priority, &[])?)
 }
 
 /// What a WritePropertyMultiple asks for.
@@ -74,7 +74,7 @@ pub(in crate::bacnet) fn write_property_multiple(view: &View<'_>, params: &[u8])
         return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
     }
     let (mut writes, mut own) = (Vec::new(), Vec::new());
-    let failed = wanted.find_map(|(target, value)| match check(view, target, &value.value, value.priority) {
+    let failed = wanted.find_map(|(target, value)| match check(view, target, &value.value, value.priority, &own) {
         Ok(checked) => {
             match checked {
                 Checked::Command(write) => writes.push(write),
@@ -105,13 +105,24 @@ impl Target {
     }
 }
 
-/// One write, checked.
-fn check(view: &View<'_>, target: Target, value: &[u8], priority: Option<u8>) -> Result<Checked, Failure> {
+/// One write, checked; `before` are the changes of the same request that come first.
+fn check(
+    view: &View<'_>,
+    target: Target,
+    value: &[u8],
+    priority: Option<u8>,
+    before: &[Change],
+) -> Result<Checked, Failure> {
     let entry = view.catalog.find(target.object).ok_or(Failure::UNKNOWN_OBJECT)?;
     let row = entry.row(target.property).ok_or(Failure::UNKNOWN_PROPERTY)?;
     match row.access {
         Access::Read => Err(Failure::WRITE_DENIED),
         Access::Write => own(view, entry, target, value).map(Checked::Own),
+        Access::Service if target.index.is_some() => Err(Failure::NOT_AN_ARRAY),
+        Access::Service => {
+            let shown = view.shown(entry).ok_or(Failure::WRITE_DENIED)?;
+            service::write(&shown, target.property, value, before).map(Checked::Own)
+        }
         Access::Command => command(view, entry, target, value, priority).map(Checked::Command),
     }
 }

@@ -106,6 +106,8 @@ const NETWORKING: &[&str] = &[
 const CHARACTER_SETS: &[&str] = &["ISO 10646 (UTF-8)"];
 const REMARKS: &[&str] = &[
     "Static device binding: not needed, devices are found by Who-Is.",
+    "Out_Of_Service is writable, and then Present_Value and Reliability, of objects that take no commands, report no alarms and \
+     show no energy; control and the other protocols go on with the value as it is.",
     "Objects are those of the mapping: they are neither created nor deleted over BACnet.",
 ];
 
@@ -126,7 +128,7 @@ impl Pics {
                 number: one.kind.to_raw(),
                 required: names(&|row| row.required),
                 optional: names(&|row| !row.required),
-                writable: names(&|row| row.access == Access::Write),
+                writable: names(&|row| matches!(row.access, Access::Write | Access::Service)),
                 commandable: names(&|row| row.access == Access::Command),
             }
         });

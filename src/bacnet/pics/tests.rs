@@ -20,18 +20,18 @@ use crate::point::{Image, PointId};
 use crate::request::Refusal;
 use crate::time::Now;
 
-/// An object of every type, over a point that takes commands and over one that does not.
+/// An object of every type, over a point that takes commands and over one that does not, and one without alarms.
 fn plant() -> Plant {
     let mut plant = testing::plant(0);
     let like = plant.bacnet[0].clone();
-    let mut face = |point: PointId, kind, instance| {
+    let mut face = |point: PointId, kind, instance, alarm| {
         plant.bacnet.push(ObjectFace {
             point,
             kind,
             instance,
             name: format!("{} {instance}", ObjectKind::as_str(kind)),
             unit: plant.points[point.index()].unit,
-            alarm: alarm(kind),
+            alarm,
             ..like.clone()
         });
     };
@@ -45,8 +45,10 @@ fn plant() -> Plant {
                 (testing::PERCENT, testing::DELIVERED)
             }
         };
-        face(commanded, *kind, 1000);
-        face(shown, *kind, 1001);
+        face(commanded, *kind, 1000, alarm(*kind));
+        face(shown, *kind, 1001, alarm(*kind));
+        // Energy totals stay in service.
+        face(if *kind == K::PositiveIntegerValue { testing::DELIVERED } else { shown }, *kind, 1002, None);
     }
     plant.bacnet_services.extend(testing::services());
     plant

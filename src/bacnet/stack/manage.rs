@@ -43,7 +43,8 @@ impl Stack {
     }
 
     /// ReinitializeDevice. A warm start begins the BACnet side anew: subscriptions, transactions and communication control
-    /// are gone, and the device announces itself; heating, meters, logs and the other protocols do not notice. A cold start ends the gateway in order, to be started again by whoever watches over it.
+    /// are gone, all objects are in service, and the device announces itself; heating, meters, logs and the other protocols
+    /// do not notice. A cold start ends the gateway in order, to be started again by whoever watches over it.
     pub(in crate::bacnet) fn reinitialize(
         &mut self,
         ask: &Ask<'_>,
@@ -76,6 +77,7 @@ impl Stack {
         self.sending.clear();
         self.receiving.clear();
         self.communication = Communication::default();
+        self.own.serve();
         self.obey();
         effects.extend(self.hello());
         Ok(())

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use bytes::BytesMut;
 
 use super::answer::Failure;
-use super::objects::{increment, present, status_flags};
+use super::objects::{Simulated, increment, present, status_flags};
 use crate::durable::Keepsake;
 use crate::plant::{Plant, ServiceObject};
 use crate::point::{Fault, Image, Reading};
@@ -32,6 +32,14 @@ pub(super) struct Trend {
     pub(super) face: usize,
     pub(super) log: Log,
     keeper: Keeper,
+}
+
+/// What a client wrote that rules what is logged, by the place of a face.
+pub(super) struct Written<'a> {
+    /// COV_Increment, where it is another one than the mapping's.
+    pub(super) increment: &'a dyn Fn(usize) -> Option<f64>,
+    /// What it shows while it is out of service.
+    pub(super) simulated: &'a dyn Fn(usize) -> Option<Simulated>,
 }
 
 /// All trend logs.
@@ -91,9 +99,8 @@ impl Trends {
         }
     }
 
-    /// A look at a new image. `now` is the image's, with the device's own civil time; `written` is COV_Increment of a face
-    /// where a client wrote another one than the mapping's.
-    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now, written: &dyn Fn(usize) -> Option<f64>) {
+    /// A look at a new image. `now` is the image's, with the device's own civil time.
+    pub(super) fn on_image(&mut self, plant: &Plant, image: &Image, now: Now, written: &Written<'_>) {
         if self.seen == image.seq {
             return;
         }
@@ -103,7 +110,8 @@ impl Trends {
             let Some(face) = plant.bacnet.get(trend.face) else { continue };
             let Some(def) = plant.point(face.point) else { continue };
             let state = image.get(face.point);
-            let datum = match state.map_or(Reading::Bad(Fault::NeverRead), crate::point::PointState::reading) {
+            let simulated = (written.simulated)(trend.face).map(|shown| Datum::Value(shown.value, shown.flags()));
+            let real = || match state.map_or(Reading::Bad(Fault::NeverRead), crate::point::PointState::reading) {
                 // "None" is a value of a command.
                 Reading::Bad(Fault::Absent) if def.commandable().is_some() => {
                     Datum::Value(present(def, face, state), status_flags(def, state))
@@ -114,7 +122,8 @@ impl Trends {
                     Datum::Value(present(def, face, state), status_flags(def, state))
                 }
             };
-            trend.log.step(Seen { datum, increment: written(trend.face).unwrap_or_else(|| increment(face)) }, now);
+            let increment = (written.increment)(trend.face).unwrap_or_else(|| increment(face));
+            trend.log.step(Seen { datum: simulated.unwrap_or_else(real), increment }, now);
         }
     }
 
