@@ -74,7 +74,11 @@ impl From<CodecError> for Refused {
         match error {
             CodecError::Remote(RemoteError::Error { class, code }) => Self::Error(Failure { class, code }),
             CodecError::Remote(RemoteError::Abort { reason }) => Self::Abort(reason),
-            other => Self::Reject(other.reject_reason().unwrap_or(RejectReason::OTHER)),
+            other => Self::Reject(match other.reject_reason() {
+                // Younger than our Protocol_Revision.
+                Some(RejectReason::INVALID_DATA_ENCODING) => RejectReason::INVALID_TAG,
+                reason => reason.unwrap_or(RejectReason::OTHER),
+            }),
         }
     }
 }

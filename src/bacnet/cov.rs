@@ -172,16 +172,24 @@ pub(super) struct Notification {
     pub(super) params: BytesMut,
 }
 
-/// What is asked by a subscription that is no cancellation.
+/// What a request about a subscription asks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
     pub(super) peer: Peer,
     pub(super) process: u32,
     pub(super) place: usize,
     pub(super) watch: Watch,
-    pub(super) confirmed: bool,
+    /// `None`: it is to end.
+    pub(super) confirmed: Option<bool>,
     /// `None`: for ever.
     pub(super) lifetime: Option<Duration>,
+}
+
+impl Wish {
+    /// Whether it is about this subscription.
+    fn means(&self, one: &Subscription) -> bool {
+        one.place == self.place && one.process == self.process && one.peer == self.peer && one.watch.is(self.watch)
+    }
 }
 
 /// A peer that answers no confirmed notification.
@@ -216,12 +224,12 @@ impl Subscriptions {
     }
 
     /// Begin or renew in place; its first notification follows with the next [`due`].
-    pub(super) fn subscribe(&mut self, wish: &Wish, now: Mono) -> Result<Serial, Failure> {
+    pub(super) fn subscribe(&mut self, wish: &Wish, confirmed: bool, now: Mono) -> Result<Serial, Failure> {
         let until = wish.lifetime.map(|lifetime| now.after(lifetime));
         let serial = match self.find(wish) {
             Some(old) => {
                 old.watch = wish.watch;
-                old.confirmed = wish.confirmed;
+                old.confirmed = confirmed;
                 old.until = until;
                 old.told = None;
                 old.serial
@@ -239,7 +247,7 @@ impl Subscriptions {
                     process: wish.process,
                     place: wish.place,
                     watch: wish.watch,
-                    confirmed: wish.confirmed,
+                    confirmed,
                     until,
                     told: None,
                     waiting: false,
@@ -252,8 +260,8 @@ impl Subscriptions {
     }
 
     /// End; one that is not there was ended before (clause 13.14.1.1.4).
-    pub(super) fn cancel(&mut self, peer: &Peer, process: u32, place: usize, watch: Watch) {
-        self.list.retain(|s| !(s.peer == *peer && s.process == process && s.place == place && s.watch.is(watch)));
+    pub(super) fn cancel(&mut self, wish: &Wish) {
+        self.list.retain(|one| !wish.means(one));
         self.reckon();
     }
 
@@ -275,9 +283,7 @@ impl Subscriptions {
     }
 
     fn find(&mut self, wish: &Wish) -> Option<&mut Subscription> {
-        self.list.iter_mut().find(|s| {
-            s.place == wish.place && s.process == wish.process && s.peer == wish.peer && s.watch.is(wish.watch)
-        })
+        self.list.iter_mut().find(|one| wish.means(one))
     }
 
     fn reckon(&mut self) {

@@ -63,6 +63,8 @@ pub(super) enum Change {
     Service {
         /// Place of the face.
         face: usize,
+        /// Its object.
+        object: ObjectIdentifier,
         /// What.
         service: Service,
     },
@@ -185,7 +187,7 @@ impl Own {
                 self.clock.offset = minutes;
                 self.keep_clock();
             }
-            Change::Service { face, service } => {
+            Change::Service { face, object, service } => {
                 let before = self.simulated(face);
                 let after = service.after(before);
                 match after {
@@ -193,7 +195,7 @@ impl Own {
                     None => self.simulated.remove(&face),
                 };
                 if before.is_some() != after.is_some() {
-                    tracing::info!(face, out_of_service = after.is_some(), "Out_Of_Service was written over BACnet");
+                    tracing::info!(%object, out_of_service = after.is_some(), "Out_Of_Service was written over BACnet");
                 }
             }
             // Not kept here.

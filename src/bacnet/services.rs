@@ -6,15 +6,31 @@
 
 use bacnet_types::enums::{ConfirmedServiceChoice as C, UnconfirmedServiceChoice as U};
 use bacnet_types::error::Error;
+use bytes::BytesMut;
 
+use super::alarm;
 use super::answer::Refused;
 use super::link::Peer;
+use super::objects::{View, read_property, read_property_multiple, read_range};
 use super::stack::{Ask, Effect, Stack};
 use crate::point::Image;
 use crate::time::Now;
 
-/// How a confirmed request is executed: it answers through the effects, or is turned down.
-pub(super) type Execute = fn(&mut Stack, &Ask<'_>, &Image, Now, &mut Vec<Effect>) -> Result<(), Refused>;
+/// What answers a confirmed request that changes nothing.
+pub(super) type Informing = fn(&View<'_>, &Ask<'_>, &mut BytesMut) -> Result<(), Refused>;
+/// What executes a confirmed request that changes something: it answers through the effects, or is turned down.
+pub(super) type Change = fn(&mut Stack, &Ask<'_>, &Image, Now, &mut Vec<Effect>) -> Result<(), Refused>;
+
+/// How a confirmed request is executed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Execute {
+    /// It changes nothing: the parameters of its acknowledgement are appended.
+    Inform(Informing),
+    /// Once, however often it is sent: a repeated one has the same answer.
+    Once(Change),
+    /// As often as it is sent.
+    Each(Change),
+}
 /// How an unconfirmed request is executed; what cannot be understood is counted and answered by nothing.
 pub(super) type Take = fn(&mut Stack, &Heard<'_>, &Image, Now, &mut Vec<Effect>) -> Result<(), Error>;
 
@@ -54,34 +70,57 @@ impl<Choice: Copy, Do: Copy> Service<Choice, Do> {
 
 /// Confirmed services. It is searched from the top: what is asked most stands first.
 pub(super) static CONFIRMED: &[Service<C, Execute>] = &[
-    Service::executed(C::READ_PROPERTY, 12, "ReadProperty", Stack::read_one as Execute).and_sent(),
-    Service::executed(C::READ_PROPERTY_MULTIPLE, 14, "ReadPropertyMultiple", Stack::read_many as Execute).and_sent(),
-    Service::executed(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one as Execute).and_sent(),
-    Service::executed(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
-    Service::executed(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe as Execute).and_sent(),
-    Service::executed(C::READ_RANGE, 35, "ReadRange", Stack::read_range),
-    Service::executed(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property as Execute)
-        .and_sent(),
-    Service::executed(C::DEVICE_COMMUNICATION_CONTROL, 17, "DeviceCommunicationControl", Stack::control_communication),
-    Service::executed(C::REINITIALIZE_DEVICE, 20, "ReinitializeDevice", Stack::reinitialize),
-    Service::executed(C::ACKNOWLEDGE_ALARM, 0, "AcknowledgeAlarm", Stack::acknowledge_alarm),
-    Service::executed(C::GET_EVENT_INFORMATION, 39, "GetEventInformation", Stack::event_information),
-    Service::executed(C::GET_ALARM_SUMMARY, 3, "GetAlarmSummary", Stack::alarm_summary),
-    Service::executed(C::GET_ENROLLMENT_SUMMARY, 4, "GetEnrollmentSummary", Stack::enrollment_summary),
-    Service::executed(C::ADD_LIST_ELEMENT, 8, "AddListElement", Stack::change_list),
-    Service::executed(C::REMOVE_LIST_ELEMENT, 9, "RemoveListElement", Stack::change_list),
+    inform(C::READ_PROPERTY, 12, "ReadProperty", |view, ask, out| read_property(view, ask.params, out)).and_sent(),
+    inform(C::READ_PROPERTY_MULTIPLE, 14, "ReadPropertyMultiple", |view, ask, out| {
+        read_property_multiple(view, ask.params, out)
+    })
+    .and_sent(),
+    once(C::WRITE_PROPERTY, 15, "WriteProperty", Stack::write_one).and_sent(),
+    once(C::WRITE_PROPERTY_MULTIPLE, 16, "WritePropertyMultiple", Stack::write_many),
+    once(C::SUBSCRIBE_COV, 5, "SubscribeCOV", Stack::subscribe).and_sent(),
+    inform(C::READ_RANGE, 35, "ReadRange", |view, ask, out| read_range(view, ask.params, ask.room(), out)),
+    once(C::SUBSCRIBE_COV_PROPERTY, 38, "SubscribeCOVProperty", Stack::subscribe_property).and_sent(),
+    each(C::DEVICE_COMMUNICATION_CONTROL, 17, "DeviceCommunicationControl", Stack::control_communication),
+    once(C::REINITIALIZE_DEVICE, 20, "ReinitializeDevice", Stack::reinitialize),
+    once(C::ACKNOWLEDGE_ALARM, 0, "AcknowledgeAlarm", Stack::acknowledge_alarm),
+    inform(C::GET_EVENT_INFORMATION, 39, "GetEventInformation", |view, ask, out| {
+        alarm::event_information(view.alarms, view.catalog, ask.params, ask.event_room(), out)
+    }),
+    inform(C::GET_ALARM_SUMMARY, 3, "GetAlarmSummary", |view, ask, out| {
+        alarm::alarm_summary(view.alarms, ask.params, out)
+    }),
+    inform(C::GET_ENROLLMENT_SUMMARY, 4, "GetEnrollmentSummary", |view, ask, out| {
+        alarm::enrollment_summary(view.alarms, ask.params, out)
+    }),
+    once(C::ADD_LIST_ELEMENT, 8, "AddListElement", Stack::change_list),
+    once(C::REMOVE_LIST_ELEMENT, 9, "RemoveListElement", Stack::change_list),
     Service::sent(C::CONFIRMED_EVENT_NOTIFICATION, 2, "ConfirmedEventNotification"),
-    Service::executed(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification", Stack::told_and_asked as Execute)
-        .and_sent(),
+    each(C::CONFIRMED_COV_NOTIFICATION, 1, "ConfirmedCOVNotification", Stack::told_and_asked).and_sent(),
 ];
+
+const fn inform(choice: C, bit: u8, name: &'static str, execute: Informing) -> Service<C, Execute> {
+    Service::executed(choice, bit, name, Execute::Inform(execute))
+}
+
+const fn once(choice: C, bit: u8, name: &'static str, execute: Change) -> Service<C, Execute> {
+    Service::executed(choice, bit, name, Execute::Once(execute))
+}
+
+const fn each(choice: C, bit: u8, name: &'static str, execute: Change) -> Service<C, Execute> {
+    Service::executed(choice, bit, name, Execute::Each(execute))
+}
 
 /// Unconfirmed services.
 pub(super) static UNCONFIRMED: &[Service<U, Take>] = &[
     Service::executed(U::WHO_IS, 34, "Who-Is", Stack::who_is as Take).and_sent(),
     Service::executed(U::I_AM, 26, "I-Am", Stack::i_am as Take).and_sent(),
     Service::executed(U::WHO_HAS, 33, "Who-Has", Stack::who_has as Take),
-    Service::executed(U::TIME_SYNCHRONIZATION, 32, "TimeSynchronization", Stack::synchronize),
-    Service::executed(U::UTC_TIME_SYNCHRONIZATION, 36, "UTCTimeSynchronization", Stack::synchronize_utc),
+    Service::executed(U::TIME_SYNCHRONIZATION, 32, "TimeSynchronization", |stack, heard, _, now, effects| {
+        stack.synchronize(heard, false, now, effects)
+    }),
+    Service::executed(U::UTC_TIME_SYNCHRONIZATION, 36, "UTCTimeSynchronization", |stack, heard, _, now, effects| {
+        stack.synchronize(heard, true, now, effects)
+    }),
     Service::sent(U::I_HAVE, 27, "I-Have"),
     Service::sent(U::UNCONFIRMED_EVENT_NOTIFICATION, 29, "UnconfirmedEventNotification"),
     Service::executed(U::UNCONFIRMED_COV_NOTIFICATION, 28, "UnconfirmedCOVNotification", Stack::told_only as Take)

@@ -121,9 +121,15 @@ impl Memory {
             fault: kept.fault,
             acked: Three(kept.acked),
             stamps: Three(kept.stamps.map(|octets| octets.map(stamp))),
-            texts: kept.texts,
+            texts: kept.texts.map(bounded),
         })
     }
+}
+
+/// A text of at most [`TEXT`] octets.
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT));
+    text
 }
 
 /// A transition that was made.
@@ -254,10 +260,8 @@ impl Source {
         *memory.stamps.of_mut(which) = Some(local);
         // Of what nobody is told nobody expects an acknowledgement.
         *memory.acked.of_mut(which) = !(*ack_required.of(which) && *self.settings.enabled.of(which));
-        let mut text = text(to);
-        text.truncate(text.floor_char_boundary(TEXT));
         if let Some(place) = memory.texts.get_mut(which as usize) {
-            *place = text;
+            *place = bounded(text(to));
         }
         Some(Made { from, to })
     }
@@ -415,6 +419,16 @@ mod tests {
             other.restore_settings(garbage);
             assert_eq!((other.memory, other.settings), (Memory::default(), self::source().settings));
         }
+    }
+
+    #[test]
+    fn a_text_that_was_kept_too_long_is_cut() {
+        let mut source = source();
+        fault(&mut source, 12, stamp(1));
+        let mut kept: Kept = serde_json::from_slice(&source.memory.keep()).unwrap();
+        kept.texts[1] = "ö".repeat(10_000);
+        source.restore(&serde_json::to_vec(&kept).unwrap());
+        assert_eq!(source.memory.texts[1], "ö".repeat(TEXT / 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! an alarm that a client could silence would be none. All of it is in service again after a restart.
 
 use bacnet_types::enums::PropertyIdentifier as P;
+use bacnet_types::primitives::ObjectIdentifier;
 
 use super::Shown;
 use super::point::commandable;
@@ -76,10 +77,16 @@ pub(super) const fn kind_may_leave(kind: ObjectKind) -> bool {
 }
 
 /// A write to a property that is simulated. `before` are the changes of the same request that come first.
-pub(super) fn write(shown: &Shown<'_>, property: P, value: &[u8], before: &[Change]) -> Result<Change, Failure> {
+pub(super) fn write(
+    shown: &Shown<'_>,
+    object: ObjectIdentifier,
+    property: P,
+    value: &[u8],
+    before: &[Change],
+) -> Result<Change, Failure> {
     let face = shown.place;
     let simulated = before.iter().fold(shown.simulated(), |simulated, change| match change {
-        Change::Service { face: other, service } if *other == face => service.after(simulated),
+        Change::Service { face: other, service, .. } if *other == face => service.after(simulated),
         _ => simulated,
     });
     let service = match (property, simulated) {
@@ -102,5 +109,5 @@ pub(super) fn write(shown: &Shown<'_>, property: P, value: &[u8], before: &[Chan
         },
         _ => return Err(Failure::WRITE_DENIED),
     };
-    Ok(Change::Service { face, service })
+    Ok(Change::Service { face, object, service })
 }

@@ -121,7 +121,7 @@ fn check(
         Access::Service if target.index.is_some() => Err(Failure::NOT_AN_ARRAY),
         Access::Service => {
             let shown = view.shown(entry).ok_or(Failure::WRITE_DENIED)?;
-            service::write(&shown, target.property, value, before).map(Checked::Own)
+            service::write(&shown, entry.id, target.property, value, before).map(Checked::Own)
         }
         Access::Command => command(view, entry, target, value, priority).map(Checked::Command),
     }

@@ -11,14 +11,8 @@ use crate::bacnet::objects::change_list;
 use crate::bacnet::own::Change;
 use crate::bacnet::requester::{Outcome, Purpose};
 use crate::bacnet::stack::Ask;
-use crate::bacnet::writes::fingerprint;
 use crate::point::Image;
 use crate::time::Now;
-
-/// Segments that an answer about events fills at most; more events are another request.
-const SEGMENTS: usize = 16;
-/// The head of an APDU that is a segment.
-const SEGMENT_HEAD: usize = 5;
 
 impl Stack {
     /// Make the transitions that are due, and send what can be sent.
@@ -92,58 +86,14 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let mut after = After::default();
         let local = self.own.clock.local(now.utc);
         let at = ((local.date, local.time), now.mono);
         alarm::acknowledge(&mut self.alarms, &self.catalog, ask.params, at, &mut after)?;
         self.settle(after, effects);
-        self.acknowledge(ask, same, now, effects);
+        self.acknowledge(ask, now, effects);
         self.on_image(image, now, effects);
         Ok(())
-    }
-
-    /// GetEventInformation: as much as fits into what the client takes.
-    pub(in crate::bacnet) fn event_information(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        let room = match ask.segments {
-            None => ask.max_apdu,
-            Some(segments) => ask.max_apdu.saturating_sub(SEGMENT_HEAD) * segments.clamp(1, SEGMENTS),
-        };
-        let service = |view: &crate::bacnet::objects::View<'_>, params: &[u8], out: &mut bytes::BytesMut| {
-            alarm::event_information(view.alarms, view.catalog, params, room, out)
-        };
-        self.inform(ask, service, image, now, effects)
-    }
-
-    /// GetAlarmSummary.
-    pub(in crate::bacnet) fn alarm_summary(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        self.inform(ask, |view, params, out| alarm::alarm_summary(view.alarms, params, out), image, now, effects)
-    }
-
-    /// GetEnrollmentSummary.
-    pub(in crate::bacnet) fn enrollment_summary(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        self.inform(ask, |view, params, out| alarm::enrollment_summary(view.alarms, params, out), image, now, effects)
     }
 
     /// AddListElement and RemoveListElement.
@@ -154,15 +104,11 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let add = ask.service == Confirmed::ADD_LIST_ELEMENT;
         match change_list(&self.view(image, now), ask.params, add)? {
             Ok(change) => {
                 self.apply(Change::Alarm(change), effects);
-                self.acknowledge(ask, same, now, effects);
+                self.acknowledge(ask, now, effects);
                 self.post(now, effects);
             }
             Err((failure, element)) => {

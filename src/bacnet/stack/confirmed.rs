@@ -1,5 +1,5 @@
 //! Confirmed requests, whole: each goes to its row in the table of services; what has none is rejected. Here are
-//! ReadProperty and WriteProperty, one or many, and SubscribeCOV.
+//! WriteProperty, one or many, and SubscribeCOV.
 
 use std::time::Duration;
 
@@ -14,11 +14,9 @@ use crate::bacnet::cov::{self, Watch, Wish};
 use crate::bacnet::fair;
 use crate::bacnet::further::largest;
 use crate::bacnet::link::Peer;
-use crate::bacnet::objects::{
-    Checked, View, read_property, read_property_multiple, read_range, write_property, write_property_multiple,
-};
+use crate::bacnet::objects::{Checked, write_property, write_property_multiple};
 use crate::bacnet::segment::{Answer, HEAD, Sending};
-use crate::bacnet::services;
+use crate::bacnet::services::{self, Execute, Informing};
 use crate::bacnet::writes::{Job, Known, Ticket, Todo, fingerprint};
 use crate::point::Image;
 use crate::request::{Refusal, Verdict};
@@ -28,6 +26,8 @@ use crate::time::Now;
 const SENDING: usize = 128;
 /// Most octets of a range in one answer.
 const MAX_RANGE: usize = 16_384;
+/// Segments that an answer about events fills at most; more events are another request.
+const EVENT_SEGMENTS: usize = 16;
 /// Most segmented answers to one peer.
 const SENDING_PER_PEER: usize = 8;
 
@@ -45,8 +45,21 @@ pub(in crate::bacnet) struct Ask<'d> {
 }
 
 impl Ask<'_> {
+    /// What is asked: a request that is repeated has the same.
+    fn fingerprint(&self) -> u64 {
+        fingerprint(self.service, self.params)
+    }
+
+    /// Octets that an answer about events may have.
+    pub(in crate::bacnet) fn event_room(&self) -> usize {
+        match self.segments {
+            None => self.max_apdu,
+            Some(segments) => self.max_apdu.saturating_sub(HEAD) * segments.clamp(1, EVENT_SEGMENTS),
+        }
+    }
+
     /// Octets that an answer may have: what the peer takes, in segments if it can.
-    fn room(&self) -> usize {
+    pub(in crate::bacnet) fn room(&self) -> usize {
         match self.segments {
             None => self.max_apdu.saturating_sub(COMPLEX_ACK_HEAD),
             Some(segments) => segments.saturating_mul(self.max_apdu.saturating_sub(HEAD)).min(MAX_RANGE),
@@ -76,7 +89,9 @@ impl Stack {
     /// A whole confirmed request.
     pub(super) fn request(&mut self, ask: &Ask<'_>, image: &Image, now: Now, effects: &mut Vec<Effect>) {
         let answered = match services::confirmed(ask.service) {
-            Some(execute) => execute(self, ask, image, now, effects),
+            Some(Execute::Inform(service)) => self.inform(ask, service, image, now, effects),
+            Some(Execute::Once(_)) if self.repeated(ask, now, effects) => Ok(()),
+            Some(Execute::Once(execute) | Execute::Each(execute)) => execute(self, ask, image, now, effects),
             None => Err(Refused::Reject(RejectReason::UNRECOGNIZED_SERVICE)),
         };
         if let Err(refused) = answered {
@@ -86,45 +101,11 @@ impl Stack {
         }
     }
 
-    /// ReadProperty.
-    pub(in crate::bacnet) fn read_one(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        self.inform(ask, read_property, image, now, effects)
-    }
-
-    /// ReadPropertyMultiple.
-    pub(in crate::bacnet) fn read_many(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        self.inform(ask, read_property_multiple, image, now, effects)
-    }
-
-    /// ReadRange: as much as the peer can take.
-    pub(in crate::bacnet) fn read_range(
-        &mut self,
-        ask: &Ask<'_>,
-        image: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refused> {
-        let room = ask.room();
-        self.inform(ask, |view, params, out| read_range(view, params, room, out), image, now, effects)
-    }
-
     /// Answer a request that changes nothing with a ComplexACK, in segments where it must be.
-    pub(in crate::bacnet) fn inform(
+    fn inform(
         &mut self,
         ask: &Ask<'_>,
-        service: impl FnOnce(&View<'_>, &[u8], &mut bytes::BytesMut) -> Result<(), Refused>,
+        service: Informing,
         image: &Image,
         now: Now,
         effects: &mut Vec<Effect>,
@@ -132,7 +113,7 @@ impl Stack {
         let peer = ask.peer;
         let under_way = self.sending.iter().position(|s| s.peer == peer && s.invoke == ask.invoke);
         if let Some(place) = under_way {
-            let same = fingerprint(ask.service, ask.params);
+            let same = ask.fingerprint();
             if self.sending.get(place).is_some_and(|sending| sending.fingerprint == same) {
                 return Ok(());
             }
@@ -140,7 +121,7 @@ impl Stack {
             self.sending.swap_remove(place);
         }
         let mut out = answer::complex_ack(ask.invoke, ask.service);
-        service(&self.view(image, now), ask.params, &mut out)?;
+        service(&self.view(image, now), ask, &mut out)?;
         if out.len() <= ask.max_apdu {
             effects.push(Effect::Send { peer, expecting_reply: false, apdu: out.freeze() });
             return Ok(());
@@ -164,7 +145,7 @@ impl Stack {
         let answer = Answer {
             peer,
             invoke: ask.invoke,
-            fingerprint: fingerprint(ask.service, ask.params),
+            fingerprint: ask.fingerprint(),
             service: ask.service,
             payload: out.split_off(COMPLEX_ACK_HEAD).freeze(),
         };
@@ -174,8 +155,8 @@ impl Stack {
     }
 
     /// Whether a request that changes something was seen before; then it is dealt with.
-    pub(in crate::bacnet) fn repeated(&self, ask: &Ask<'_>, same: u64, now: Now, effects: &mut Vec<Effect>) -> bool {
-        match self.writes.known(&ask.peer, ask.invoke, same, now.mono) {
+    fn repeated(&self, ask: &Ask<'_>, now: Now, effects: &mut Vec<Effect>) -> bool {
+        match self.writes.known(&ask.peer, ask.invoke, ask.fingerprint(), now.mono) {
             Known::No => false,
             Known::UnderWay => true,
             Known::Answered(apdu) => {
@@ -186,12 +167,12 @@ impl Stack {
     }
 
     /// Answer a request that is done with a SimpleACK, and once more when it is repeated.
-    pub(in crate::bacnet) fn acknowledge(&mut self, ask: &Ask<'_>, same: u64, now: Now, effects: &mut Vec<Effect>) {
-        self.conclude(ask, same, answer::simple_ack(ask.invoke, ask.service), now, effects);
+    pub(in crate::bacnet) fn acknowledge(&mut self, ask: &Ask<'_>, now: Now, effects: &mut Vec<Effect>) {
+        self.conclude(ask, answer::simple_ack(ask.invoke, ask.service), now, effects);
     }
 
-    fn conclude(&mut self, ask: &Ask<'_>, same: u64, apdu: Bytes, now: Now, effects: &mut Vec<Effect>) {
-        self.writes.remember(ask.peer, ask.invoke, same, apdu.clone(), now.mono);
+    fn conclude(&mut self, ask: &Ask<'_>, apdu: Bytes, now: Now, effects: &mut Vec<Effect>) {
+        self.writes.remember(ask.peer, ask.invoke, ask.fingerprint(), apdu.clone(), now.mono);
         effects.push(Effect::Send { peer: ask.peer, expecting_reply: false, apdu });
     }
 
@@ -203,19 +184,15 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         match write_property(&self.view(image, now), ask.params)? {
             Checked::Command(write) => {
                 let accepted = answer::simple_ack(ask.invoke, ask.service);
                 let job = Todo { writes: vec![write], own: Vec::new(), accepted, first: None };
-                self.take(ask, same, job, effects)
+                self.take(ask, job, effects)
             }
             Checked::Own(change) => {
                 self.apply(change, effects);
-                self.acknowledge(ask, same, now, effects);
+                self.acknowledge(ask, now, effects);
                 // A subscriber may have something to be told by now.
                 self.on_image(image, now, effects);
                 Ok(())
@@ -231,10 +208,6 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let several = write_property_multiple(&self.view(image, now), ask.params)?;
         let answer = match &several.failed {
             None => answer::simple_ack(ask.invoke, ask.service),
@@ -242,17 +215,17 @@ impl Stack {
         };
         if several.writes.is_empty() {
             several.own.into_iter().for_each(|change| self.apply(change, effects));
-            self.conclude(ask, same, answer, now, effects);
+            self.conclude(ask, answer, now, effects);
             self.on_image(image, now, effects);
             return Ok(());
         }
         let job = Todo { writes: several.writes, own: several.own, accepted: answer, first: Some(several.first) };
-        self.take(ask, same, job, effects)
+        self.take(ask, job, effects)
     }
 
     /// Put writes into the queue to the engine.
-    fn take(&mut self, ask: &Ask<'_>, fingerprint: u64, todo: Todo, effects: &mut Vec<Effect>) -> Result<(), Refused> {
-        let job = Job { peer: ask.peer, invoke: ask.invoke, fingerprint, todo };
+    fn take(&mut self, ask: &Ask<'_>, todo: Todo, effects: &mut Vec<Effect>) -> Result<(), Refused> {
+        let job = Job { peer: ask.peer, invoke: ask.invoke, fingerprint: ask.fingerprint(), todo };
         if !self.writes.push(job) {
             return Err(Refused::Abort(AbortReason::OUT_OF_RESOURCES));
         }
@@ -304,31 +277,20 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let request = SubscribeCOVRequest::decode(ask.params)?;
         if request.validate().is_err() {
             return Err(Refused::Reject(RejectReason::MISSING_REQUIRED_PARAMETER));
         }
         let place = cov::place(&self.view(image, now), request.monitored_object_identifier)?;
-        let process = request.subscriber_process_identifier;
-        match request.issue_confirmed_notifications {
-            None => {
-                self.subscriptions.cancel(&ask.peer, process, place, Watch::Object);
-                self.acknowledge(ask, same, now, effects);
-            }
-            Some(confirmed) => {
-                let lifetime = lifetime(request.lifetime);
-                let wish = Wish { peer: ask.peer, process, place, watch: Watch::Object, confirmed, lifetime };
-                let serial = self.subscriptions.subscribe(&wish, now.mono)?;
-                self.acknowledge(ask, same, now, effects);
-                // The first notification follows the acknowledgement.
-                self.tell(Some(serial), image, now, effects);
-            }
-        }
-        Ok(())
+        let wish = Wish {
+            peer: ask.peer,
+            process: request.subscriber_process_identifier,
+            place,
+            watch: Watch::Object,
+            confirmed: request.issue_confirmed_notifications,
+            lifetime: lifetime(request.lifetime),
+        };
+        self.watch_for(ask, &wish, image, now, effects)
     }
 
     /// SubscribeCOVProperty.
@@ -339,10 +301,6 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let request = SubscribeCOVPropertyRequest::decode(ask.params)?;
         // A lifetime alone is neither a subscription nor a cancellation (clause 13.15.1.1).
         if request.issue_confirmed_notifications.is_none() && request.lifetime.is_some() {
@@ -354,20 +312,37 @@ impl Stack {
         if step.is_some_and(|step| !(step.is_finite() && step >= 0.0)) {
             return Err(Failure::BAD_PARAMETER.into());
         }
-        let watch = Watch::Property { property, index, step };
-        let process = request.subscriber_process_identifier;
-        match request.issue_confirmed_notifications {
+        let wish = Wish {
+            peer: ask.peer,
+            process: request.subscriber_process_identifier,
+            place,
+            watch: Watch::Property { property, index, step },
+            confirmed: request.issue_confirmed_notifications,
+            lifetime: lifetime(request.lifetime),
+        };
+        self.watch_for(ask, &wish, image, now, effects)
+    }
+
+    /// Begin, renew or cancel a subscription.
+    fn watch_for(
+        &mut self,
+        ask: &Ask<'_>,
+        wish: &Wish,
+        image: &Image,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refused> {
+        let serial = match wish.confirmed {
             None => {
-                self.subscriptions.cancel(&ask.peer, process, place, watch);
-                self.acknowledge(ask, same, now, effects);
+                self.subscriptions.cancel(wish);
+                None
             }
-            Some(confirmed) => {
-                let lifetime = lifetime(request.lifetime);
-                let wish = Wish { peer: ask.peer, process, place, watch, confirmed, lifetime };
-                let serial = self.subscriptions.subscribe(&wish, now.mono)?;
-                self.acknowledge(ask, same, now, effects);
-                self.tell(Some(serial), image, now, effects);
-            }
+            Some(confirmed) => Some(self.subscriptions.subscribe(wish, confirmed, now.mono)?),
+        };
+        self.acknowledge(ask, now, effects);
+        // The first notification follows the acknowledgement.
+        if serial.is_some() {
+            self.tell(serial, image, now, effects);
         }
         Ok(())
     }

@@ -12,7 +12,6 @@ use crate::bacnet::civil::DateTime;
 use crate::bacnet::cov::Subscriptions;
 use crate::bacnet::manage::{Communication, Speech, admit};
 use crate::bacnet::services::Heard;
-use crate::bacnet::writes::fingerprint;
 use crate::point::Image;
 use crate::time::Now;
 
@@ -35,7 +34,7 @@ impl Stack {
         }
         let minutes = request.time_duration.unwrap_or(0);
         tracing::warn!(peer = %ask.peer, asked = %request.enable_disable, minutes, "BACnet communication control");
-        self.acknowledge(ask, fingerprint(ask.service, ask.params), now, effects);
+        self.acknowledge(ask, now, effects);
         self.obey();
         // What subscribers missed.
         self.on_image(image, now, effects);
@@ -52,10 +51,6 @@ impl Stack {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refused> {
-        let same = fingerprint(ask.service, ask.params);
-        if self.repeated(ask, same, now, effects) {
-            return Ok(());
-        }
         let request = ReinitializeDeviceRequest::decode(ask.params)?;
         let state = request.reinitialized_state;
         if state.to_raw() > ReinitializedState::ACTIVATE_CHANGES.to_raw() {
@@ -68,7 +63,7 @@ impl Stack {
             _ => return Err(Failure::NOT_SUPPORTED.into()),
         }
         tracing::warn!(peer = %ask.peer, %state, "BACnet restart asked for");
-        self.acknowledge(ask, same, now, effects);
+        self.acknowledge(ask, now, effects);
         if state == ReinitializedState::COLDSTART {
             effects.push(Effect::Restart);
             return Ok(());
@@ -83,31 +78,23 @@ impl Stack {
         Ok(())
     }
 
-    /// TimeSynchronization.
+    /// TimeSynchronization, or UTCTimeSynchronization.
     pub(in crate::bacnet) fn synchronize(
         &mut self,
         heard: &Heard<'_>,
-        _: &Image,
+        utc: bool,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Error> {
         let request = TimeSynchronizationRequest::decode(heard.params)?;
-        let moved = self.own.synchronize(false, &DateTime { date: request.date, time: request.time }, now.utc);
-        synchronized(heard, moved, effects);
-        Ok(())
-    }
-
-    /// UTCTimeSynchronization.
-    pub(in crate::bacnet) fn synchronize_utc(
-        &mut self,
-        heard: &Heard<'_>,
-        _: &Image,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Error> {
-        let request = TimeSynchronizationRequest::decode(heard.params)?;
-        let moved = self.own.synchronize(true, &DateTime { date: request.date, time: request.time }, now.utc);
-        synchronized(heard, moved, effects);
+        let (peer, at) = (heard.peer, DateTime { date: request.date, time: request.time });
+        match self.own.synchronize(utc, &at, now.utc) {
+            None => effects.push(Effect::Rejected("time")),
+            Some(moved) if moved.unsigned_abs() >= STEP => {
+                tracing::info!(%peer, moved_ms = moved, "the clock that BACnet shows was set");
+            }
+            Some(moved) => tracing::debug!(%peer, moved_ms = moved, "the clock that BACnet shows was set"),
+        }
         Ok(())
     }
 
@@ -143,15 +130,5 @@ impl Stack {
             },
             _ => true,
         });
-    }
-}
-
-fn synchronized(heard: &Heard<'_>, moved: Option<i64>, effects: &mut Vec<Effect>) {
-    match moved {
-        None => effects.push(Effect::Rejected("time")),
-        Some(moved) if moved.unsigned_abs() >= STEP => {
-            tracing::info!(peer = %heard.peer, moved_ms = moved, "the clock that BACnet shows was set");
-        }
-        Some(moved) => tracing::debug!(peer = %heard.peer, moved_ms = moved, "the clock that BACnet shows was set"),
     }
 }
