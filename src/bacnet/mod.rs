@@ -37,6 +37,7 @@ mod own;
 mod pics;
 mod reassembly;
 mod requester;
+mod restart;
 mod sc;
 mod segment;
 mod services;
@@ -51,6 +52,8 @@ mod writes;
 mod hostile_tests;
 #[cfg(test)]
 mod out_of_service_tests;
+#[cfg(test)]
+mod restart_tests;
 #[cfg(test)]
 mod services_tests;
 #[cfg(test)]

@@ -189,9 +189,12 @@ impl Running {
         // It fails only when the runtime is going down.
         let _ = self.sockets.writable().await;
         self.start(&ports).await;
-        let hello = self.stack.hello();
+        let at = now(&*ports.time);
+        self.stack.begin(at);
         // A foreign device is not heard before it is registered; it says it then.
-        self.effects.extend(hello.filter(|_| self.lines.iter().any(Port::reaches)));
+        if self.lines.iter().any(Port::reaches) {
+            self.stack.hello(at, &mut self.effects);
+        }
         let mut buffer = vec![0; MAX_FRAME];
         loop {
             self.refresh(&mut ports);
@@ -318,7 +321,9 @@ impl Running {
                     self.further.note(state);
                     self.show(at);
                     // Its network has not heard of us yet.
-                    self.effects.extend(self.stack.hello().filter(|_| fresh));
+                    if fresh {
+                        self.stack.hello(at, &mut self.effects);
+                    }
                 }
                 // What has no room is counted there.
                 Event::Identity(identity) => drop(self.keepsakes.keep(IDENTITY, identity.octets())),
@@ -349,7 +354,7 @@ impl Running {
                 ports.metrics.up(FOREIGN, true);
                 ports.metrics.reconnect(FOREIGN);
                 // The network has not heard of us yet, or the manager has forgotten us meanwhile.
-                self.effects.extend(self.stack.hello());
+                self.stack.hello(at, &mut self.effects);
             }
             Some(Registration::Refused) => {
                 tracing::warn!(%listen, "the broadcast manager refuses us as a foreign device");

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use bacnet_types::constructed::BACnetRecipient;
 use bacnet_types::primitives::ObjectIdentifier;
+use bytes::BytesMut;
 
 use super::alarm;
 use super::civil::DateTime;
 use super::clock::Clock;
 use super::objects::{Body, Catalog, Service, Simulated};
+use super::restart::{self, Reason, Restart};
 use super::shed::{self, Sheds};
 use super::trend::{self, Trends, Written};
 use crate::durable::Keepsake;
@@ -22,6 +25,9 @@ const KEYS: &str = "own";
 const INCREMENTS: &str = "own/increments";
 const CLOCK: &str = "own/clock";
 const DATABASE: &str = "own/database";
+/// Whether the last life ended in order.
+const ENDED: &str = "own/ended";
+const TOLD: &str = "own/restart-recipients";
 /// A step of the clock that is worth a write to the disk, ms.
 const WORTH_KEEPING: u64 = 1_000;
 /// Between two writes to the disk: a client that writes all the time must not wear it out.
@@ -59,6 +65,8 @@ pub(super) enum Change {
     },
     /// UTC_Offset, minutes.
     Offset(i32),
+    /// Restart_Notification_Recipients.
+    Recipients(Vec<BACnetRecipient>),
     /// Out_Of_Service of a face, by its place in the plant, and what it shows then.
     Service {
         /// Place of the face.
@@ -85,6 +93,9 @@ pub(super) struct Own {
     rest_until: Mono,
     pub(super) trends: Trends,
     pub(super) sheds: Sheds,
+    pub(super) restart: Restart,
+    /// The life before this one ended in order.
+    ended: bool,
 }
 
 impl Own {
@@ -109,6 +120,13 @@ impl Own {
         let now = self.here(image.now);
         self.trends.revive(now);
         self.sheds.revive(now);
+    }
+
+    /// The process begins.
+    pub(super) fn begin(&mut self, now: Now) {
+        let reason = if std::mem::take(&mut self.ended) { Reason::Coldstart } else { Reason::Unknown };
+        self.restart.begin(reason, self.clock.local(now.utc));
+        self.unkept.insert(ENDED, vec![0]);
     }
 
     /// An instant in the civil time that the device shows: what logs and sheds over BACnet are counted in.
@@ -145,6 +163,9 @@ impl Own {
     /// What is to be kept now; everything when the process ends.
     pub(super) fn keep(&mut self, last: bool, now: Mono) -> Vec<Keepsake> {
         let mut keepsakes = self.trends.keep(last, now);
+        if last {
+            self.unkept.insert(ENDED, vec![1]);
+        }
         if !self.unkept.is_empty() && (last || self.rest_until <= now) {
             self.rest_until = now.after(KEEP_REST);
             let unkept = std::mem::take(&mut self.unkept).into_iter();
@@ -187,6 +208,12 @@ impl Own {
                 self.clock.offset = minutes;
                 self.keep_clock();
             }
+            Change::Recipients(recipients) => {
+                self.restart.set_recipients(recipients);
+                let mut kept = BytesMut::new();
+                self.restart.put_recipients(&mut kept);
+                self.unkept.insert(TOLD, kept.to_vec());
+            }
             Change::Service { face, object, service } => {
                 let before = self.simulated(face);
                 let after = service.after(before);
@@ -222,6 +249,12 @@ impl Own {
             CLOCK => {
                 if let Some(clock) = value.try_into().ok().and_then(Clock::from_octets) {
                     self.clock = clock;
+                }
+            }
+            ENDED => self.ended = value == [1],
+            TOLD => {
+                if let Ok(recipients) = restart::recipients(value).and_then(restart::checked) {
+                    self.restart.set_recipients(recipients);
                 }
             }
             DATABASE => {

@@ -23,7 +23,8 @@ from bacpypes3.apdu import (
     TimeSynchronizationRequest,
     UTCTimeSynchronizationRequest,
 )
-from bacpypes3.basetypes import DateTime
+from bacpypes3.basetypes import DateTime, DeviceAddress, Recipient
+from bacpypes3.constructeddata import ListOf
 from bacpypes3.ipv4.app import NormalApplication
 from bacpypes3.local.device import DeviceObject
 from bacpypes3.pdu import Address as BacnetAddress
@@ -68,7 +69,8 @@ class Listener(NormalApplication):
             vendorIdentifier=999,
         )
         # A /32: it hears only what is sent to it.
-        super().__init__(device, IPv4Address(f"127.0.0.1/32:{free_port(socket.SOCK_DGRAM)}"))
+        self.udp = free_port(socket.SOCK_DGRAM)
+        super().__init__(device, IPv4Address(f"127.0.0.1/32:{self.udp}"))
         self.told: list[tuple[float, dict]] = []
         self.news = asyncio.Event()
 
@@ -308,14 +310,13 @@ def malformed(run: Run, octets: Octets) -> None:
             ("of an object without a property", 12, av1, 5),
             ("with its parameters in another order", 12, value + av1, 5),
             ("of three octets of an identifier", 12, b"\x0b\x00\x80\x00" + value, 4),
-            ("of a property number of five octets", 12, av1 + b"\x1d\x05" + bytes(5), 4),
-            ("of a property number of 4 GiB", 12, av1 + b"\x1d\xff\xff\xff\xff\xff" + bytes(5), 4),
+            ("of a property number of 4 GiB", 12, av1 + b"\x1d\xff\xff\xff\xff\xff" + bytes(5), 1),
             ("with one parameter more", 12, av1 + value + b"\x39\x01", 7),
             ("ReadPropertyMultiple of nothing", 14, b"", 5),
             ("of a list that does not end", 14, av1 + b"\x1e\x09\x55", 5),
             ("WriteProperty without a value", 15, av1 + value, 5),
             ("of a value that does not end", 15, av1 + value + b"\x3e" + real, 5),
-            ("with a wrong end", 15, av1 + value + b"\x3e" + real + b"\x2f", 5),
+            ("with a wrong end", 15, av1 + value + b"\x3e" + real + b"\x2f", 4),
             ("with a priority of nine octets", 15, av1 + value + b"\x3e" + real + b"\x3f\x4d\x09" + bytes(9), 4),
             ("of 60 constructions in one another", 15, av1 + value + b"\x3e" * 60 + b"\x3f" * 60, 4),
             ("SubscribeCOV of an object alone", 5, b"\x1c\x00\x80\x00\x01", 5),
@@ -545,7 +546,17 @@ async def management(run: Run, peer: Peer, octets: Octets) -> None:
     two = datetime.timedelta(hours=2)
     await synchronize(moved, stamp + two, "UTCTimeSynchronization sets it with the offset")
 
+    reason = await peer.read("device,47001", "last-restart-reason")
+    run.equal("Last_Restart_Reason of a first start", str(reason), "unknown")
+    port = peer.app.udp
+    recipient = Recipient(address=DeviceAddress(networkNumber=0, macAddress=bytes([127, 0, 0, 1]) + port.to_bytes(2, "big")))
+    answer = await peer.write("device,47001", ListOf(Recipient)([recipient]), None, "restart-notification-recipients")
+    run.equal("Restart_Notification_Recipients is written", answer, None)
     run.equal("a warm start", await peer.restart("warmstart", PASSWORD), None)
+    told = await peer.app.next(0, "the restart")
+    run.equal("  is told", sorted(told["values"]), ["last-restart-reason", "system-status", "time-of-device-restart"])
+    run.equal("  of the device", told["object"], "device,47001")
+    run.equal("  as such", str(await peer.read("device,47001", "last-restart-reason")), "warmstart")
     run.equal("  ends the subscriptions", len(await peer.read("device,47001", "active-cov-subscriptions")), 0)
     run.equal("  and no command", await peer.read("analog-value,1", "present-value"), 60.0)
 
@@ -634,6 +645,10 @@ def main(run: Run) -> None:
         )
 
     gateway, _ = site.spawn_and_time()
+    async def why(peer: Peer, _: Octets) -> str:
+        return str(await peer.read("device,47001", "last-restart-reason"))
+
+    run.equal("Last_Restart_Reason is remembered", with_peer(site, why), "coldstart")
     memory = "COV_Increment, UTC_Offset, Database_Revision and the clock are remembered"
     run.equal(memory, with_peer(site, kept), (10.0, -120, revision, 2030))
     run.equal("a SIGTERM ends it with 0", gateway.stop(), 0)

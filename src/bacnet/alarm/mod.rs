@@ -12,7 +12,7 @@ mod tests;
 
 pub(super) use class::{Class, checked, destinations};
 pub(super) use detect::{Rule, State, Three};
-pub(super) use outbox::{Post, SERVICE};
+pub(super) use outbox::{Post, SERVICE, To};
 pub(super) use services::{acknowledge, alarm_summary, bits, enrollment_summary, event_information, stamps};
 pub(super) use source::{Setting, Source};
 
@@ -22,9 +22,9 @@ use std::time::Duration;
 use bacnet_encoding::constructed::encode_event_notification;
 use bacnet_services::alarm_event::EventNotificationRequest;
 use bacnet_types::constructed::BACnetDestination;
-use bacnet_types::enums::{EventState, EventType, NotifyType};
+use bacnet_types::enums::{EventState, EventType, NotifyType, UnconfirmedServiceChoice};
 use bacnet_types::primitives::{BACnetTimeStamp, ObjectIdentifier};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::objects::{Body, Catalog, Entry, Wire, present, reliability, status_flags};
 use crate::durable::Keepsake;
@@ -32,7 +32,7 @@ use crate::plant::{ObjectFace, Plant, PointDef, ServiceObject};
 use crate::point::{Fault, Image, PointState, Reading};
 use crate::time::Mono;
 use detect::Seen;
-use outbox::{Outbox, To};
+use outbox::Outbox;
 use source::{Made, Stamp};
 
 /// How long after a start a point may still be without its first reading before that is a fault: else every restart
@@ -132,6 +132,18 @@ impl Alarms {
             _ => return false,
         }
         true
+    }
+
+    /// Tell somebody of something that is no event.
+    pub(super) fn announce(
+        &mut self,
+        to: To,
+        service: UnconfirmedServiceChoice,
+        object: ObjectIdentifier,
+        params: Bytes,
+        now: Mono,
+    ) -> bool {
+        self.outbox.put(to, object, service, false, params, now)
     }
 
     /// Do a checked write.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bacnet_npdu::{GLOBAL_NETWORK, Mac};
-use bacnet_types::enums::ConfirmedServiceChoice;
+use bacnet_types::enums::{ConfirmedServiceChoice, UnconfirmedServiceChoice};
 use bacnet_types::primitives::ObjectIdentifier;
 use bytes::Bytes;
 
@@ -66,6 +66,8 @@ impl To {
 #[derive(Debug)]
 struct Item {
     object: ObjectIdentifier,
+    /// Of what is not confirmed.
+    service: UnconfirmedServiceChoice,
     confirmed: bool,
     params: Bytes,
     aborts: u8,
@@ -91,9 +93,9 @@ pub(in crate::bacnet) enum Post {
     /// Ask where a device is.
     Find(u32),
     /// An unconfirmed notification to one.
-    Tell(Peer, Bytes),
+    Tell(Peer, UnconfirmedServiceChoice, Bytes),
     /// An unconfirmed notification to many.
-    Shout(Option<u16>, Bytes),
+    Shout(Option<u16>, UnconfirmedServiceChoice, Bytes),
     /// A confirmed notification; [`Outbox::refused`] when there is no room, else [`Outbox::ended`].
     Ask(Peer, u64, Bytes),
 }
@@ -111,11 +113,24 @@ pub(in crate::bacnet) struct Outbox {
 pub(in crate::bacnet) const SERVICE: ConfirmedServiceChoice = ConfirmedServiceChoice::CONFIRMED_EVENT_NOTIFICATION;
 
 impl Outbox {
-    /// Put a notification in. False: another one had to go for it, or it found no room.
+    /// Put an event notification in. False: another one had to go for it, or it found no room.
     pub(super) fn push(&mut self, to: To, object: ObjectIdentifier, confirmed: bool, params: Bytes, now: Mono) -> bool {
+        self.put(to, object, UnconfirmedServiceChoice::UNCONFIRMED_EVENT_NOTIFICATION, confirmed, params, now)
+    }
+
+    /// The same of another service where it is not confirmed.
+    pub(super) fn put(
+        &mut self,
+        to: To,
+        object: ObjectIdentifier,
+        service: UnconfirmedServiceChoice,
+        confirmed: bool,
+        params: Bytes,
+        now: Mono,
+    ) -> bool {
         // Nobody confirms a broadcast.
         let confirmed = confirmed && !matches!(to, To::Everybody(_));
-        let item = Item { object, confirmed, params, aborts: 0 };
+        let item = Item { object, service, confirmed, params, aborts: 0 };
         let place = match self.lanes.iter().position(|lane| lane.to == to) {
             Some(place) => place,
             None if self.lanes.len() >= LANES => return false,
@@ -161,13 +176,13 @@ impl Outbox {
                         }
                     },
                     To::Everybody(network) => {
-                        posts.push(Post::Shout(network, item.params.clone()));
+                        posts.push(Post::Shout(network, item.service, item.params.clone()));
                         lane.queue.pop_front();
                         continue;
                     }
                 };
                 if !item.confirmed {
-                    posts.push(Post::Tell(peer, item.params.clone()));
+                    posts.push(Post::Tell(peer, item.service, item.params.clone()));
                     lane.queue.pop_front();
                 } else if under_way < UNDER_WAY {
                     under_way += 1;
@@ -289,6 +304,8 @@ mod tests {
         ObjectIdentifier::new(ObjectType::BINARY_INPUT, instance).unwrap()
     }
 
+    const EVENT: UnconfirmedServiceChoice = UnconfirmedServiceChoice::UNCONFIRMED_EVENT_NOTIFICATION;
+
     fn params(n: u8) -> Bytes {
         Bytes::copy_from_slice(&[n])
     }
@@ -386,7 +403,7 @@ mod tests {
     fn broadcasts_are_never_confirmed_and_other_networks_go_through_a_router() {
         let (mut outbox, now) = (Outbox::default(), Mono::START);
         outbox.push(To::Everybody(Some(5)), object(1), true, params(1), now);
-        assert_eq!(outbox.pump(now), [Post::Shout(Some(5), params(1))]);
+        assert_eq!(outbox.pump(now), [Post::Shout(Some(5), EVENT, params(1))]);
         let Some(to @ To::Behind(route)) = To::address(5, &[7]) else { panic!() };
         outbox.push(to, object(1), true, params(2), now);
         let [Post::Ask(first, serial, _)] = outbox.pump(now)[..] else { panic!() };
@@ -394,7 +411,7 @@ mod tests {
         outbox.heard(&Peer { link: ([10, 0, 0, 1], 47808).into(), route: Some(route) });
         outbox.ended(serial, &Outcome::Done(Bytes::new()), now);
         outbox.push(to, object(1), false, params(3), now);
-        let [Post::Tell(second, _)] = outbox.pump(now)[..] else { panic!() };
+        let [Post::Tell(second, EVENT, _)] = outbox.pump(now)[..] else { panic!() };
         assert_eq!(second.link, ([10, 0, 0, 1], 47808).into());
     }
 

@@ -89,7 +89,8 @@ impl Device {
             stack.restore(key, value);
         }
         stack.revive(&image);
-        let _ = stack.hello();
+        stack.begin(Now::default());
+        stack.hello(Now::default(), &mut Vec::new());
         let mut device = Self { stack, plant, image, now, kept: kept.clone(), asked: 0, submitted: 0 };
         device.look();
         device

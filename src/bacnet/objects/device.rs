@@ -13,6 +13,7 @@ use crate::bacnet::answer::Failure;
 use crate::bacnet::clock::OFFSET_LIMIT;
 use crate::bacnet::cov::Subscription;
 use crate::bacnet::own::Change;
+use crate::bacnet::restart;
 use crate::bacnet::services;
 use crate::bacnet::settings::{APDU_TIMEOUT, MAX_APDU, MAX_SEGMENTS, PROTOCOL_REVISION, RETRIES, SEGMENT_TIMEOUT};
 
@@ -52,6 +53,9 @@ pub(super) fn rows() -> Vec<Row> {
         must(P::DEVICE_ADDRESS_BINDING),
         must(P::DATABASE_REVISION),
         may(P::ACTIVE_COV_SUBSCRIPTIONS),
+        may(P::LAST_RESTART_REASON),
+        may(P::RESTART_NOTIFICATION_RECIPIENTS).writable(),
+        may(P::TIME_OF_DEVICE_RESTART),
         must(P::PROPERTY_LIST),
     ]
 }
@@ -92,6 +96,9 @@ pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), F
         // Bindings of our own client are not shown: an empty list is allowed (clause 12.11.30).
         P::DEVICE_ADDRESS_BINDING => cell.one(|_| ()),
         P::DATABASE_REVISION => cell.unsigned(view.own.revision().into()),
+        P::LAST_RESTART_REASON => cell.enumerated(view.own.restart.reason()),
+        P::RESTART_NOTIFICATION_RECIPIENTS => cell.one(|out| view.own.restart.put_recipients(out)),
+        P::TIME_OF_DEVICE_RESTART => cell.one(|out| view.own.restart.put_time(out)),
         P::ACTIVE_COV_SUBSCRIPTIONS => cell.one(|out| {
             for subscription in view.subscriptions.iter() {
                 put_subscription(out, view, subscription);
@@ -103,6 +110,9 @@ pub(super) fn read(view: &View<'_>, property: P, cell: Cell<'_>) -> Result<(), F
 
 /// A write to a property of the device's own.
 pub(super) fn write(property: P, value: &[u8]) -> Result<Change, Failure> {
+    if property == P::RESTART_NOTIFICATION_RECIPIENTS {
+        return restart::recipients(value).and_then(restart::checked).map(Change::Recipients);
+    }
     match (property, wire(value)?) {
         (P::UTC_OFFSET, Wire::Signed(minutes)) if minutes.abs() <= OFFSET_LIMIT => Ok(Change::Offset(minutes)),
         (P::UTC_OFFSET, Wire::Signed(_)) => Err(Failure::OUT_OF_RANGE),

@@ -4,8 +4,10 @@ use bacnet_services::list_manipulation::ListElementRequest;
 use bacnet_types::enums::{PropertyIdentifier as P, RejectReason};
 
 use super::{Access, Body, View};
-use crate::bacnet::alarm::{self, Change};
+use crate::bacnet::alarm;
 use crate::bacnet::answer::{Failure, Refused};
+use crate::bacnet::own::Change;
+use crate::bacnet::restart;
 
 /// Why a list was not changed: the failure and the first element that failed, 0 when it was none of them.
 pub(in crate::bacnet) type NotChanged = (Failure, u32);
@@ -26,25 +28,49 @@ pub(in crate::bacnet) fn change_list(
 fn change(view: &View<'_>, request: &ListElementRequest, add: bool) -> Result<Change, NotChanged> {
     let entry = view.catalog.find(request.object_identifier).ok_or((Failure::UNKNOWN_OBJECT, 0))?;
     let row = entry.row(request.property_identifier).ok_or((Failure::UNKNOWN_PROPERTY, 0))?;
-    let (Body::Class(place), P::RECIPIENT_LIST) = (entry.body, request.property_identifier) else {
-        let known = matches!(request.property_identifier, P::ACTIVE_COV_SUBSCRIPTIONS | P::DEVICE_ADDRESS_BINDING);
-        let list = known && row.access == Access::Read;
-        return Err((if list { Failure::WRITE_DENIED } else { Failure::NOT_A_LIST }, 0));
-    };
-    if request.property_array_index.is_some() {
+    let ours = matches!(request.property_identifier, P::RECIPIENT_LIST | P::RESTART_NOTIFICATION_RECIPIENTS);
+    if ours && request.property_array_index.is_some() {
         return Err((Failure::NOT_AN_ARRAY, 0));
     }
-    let class = view.alarms.class_at(place).ok_or((Failure::UNKNOWN_OBJECT, 0))?;
-    // Which of them cannot be read is not looked for.
-    let elements = alarm::destinations(&request.list_of_elements).map_err(|failure| (failure, 1))?;
-    let mut list = class.recipients().to_vec();
+    let wanted = &request.list_of_elements;
+    Ok(match (entry.body, request.property_identifier) {
+        (Body::Class(place), P::RECIPIENT_LIST) => {
+            let class = view.alarms.class_at(place).ok_or((Failure::UNKNOWN_OBJECT, 0))?;
+            let elements = alarm::destinations(wanted).map_err(unread)?;
+            let list = edit(class.recipients(), elements, add, alarm::checked)?;
+            Change::Alarm(alarm::Change::Recipients(place, list))
+        }
+        (Body::Device, P::RESTART_NOTIFICATION_RECIPIENTS) => {
+            let elements = restart::recipients(wanted).map_err(unread)?;
+            Change::Recipients(edit(view.own.restart.recipients(), elements, add, restart::checked)?)
+        }
+        (_, P::ACTIVE_COV_SUBSCRIPTIONS | P::DEVICE_ADDRESS_BINDING) if row.access == Access::Read => {
+            return Err((Failure::WRITE_DENIED, 0));
+        }
+        _ => return Err((Failure::NOT_A_LIST, 0)),
+    })
+}
+
+/// Which of the elements cannot be read is not looked for.
+const fn unread(failure: Failure) -> NotChanged {
+    (failure, 1)
+}
+
+/// A list with these elements more, or without them.
+fn edit<T: Clone + PartialEq>(
+    list: &[T],
+    elements: Vec<T>,
+    add: bool,
+    checked: fn(Vec<T>) -> Result<Vec<T>, Failure>,
+) -> Result<Vec<T>, NotChanged> {
+    let mut list = list.to_vec();
     for (number, element) in (1..).zip(elements) {
         let there = list.iter().position(|other| *other == element);
         match (add, there) {
             (true, Some(_)) => {}
             (true, None) => {
                 list.push(element);
-                list = alarm::checked(list).map_err(|failure| match failure {
+                list = checked(list).map_err(|failure| match failure {
                     Failure::NO_SPACE_TO_WRITE => (Failure::NO_SPACE, number),
                     other => (other, number),
                 })?;
@@ -53,5 +79,5 @@ fn change(view: &View<'_>, request: &ListElementRequest, add: bool) -> Result<Ch
             (false, None) => return Err((Failure::NO_ELEMENT, number)),
         }
     }
-    Ok(Change::Recipients(place, list))
+    Ok(list)
 }

@@ -48,6 +48,7 @@ const BLOCKS: &[(&str, &str, &[Need])] = &[
     ("DM-TS-B", "Time synchronization, server", &[Executes(32)]),
     ("DM-UTC-B", "UTC time synchronization, server", &[Executes(36)]),
     ("DM-RD-B", "Reinitialize device, server", &[Executes(20)]),
+    ("DM-R-B", "Restart, server", &[Initiates(28), Has(ObjectType::DEVICE)]),
     ("DM-LM-B", "List manipulation, server", &[Executes(8), Executes(9)]),
     ("GW-EO-B", "Gateway, embedded objects", &[Executes(12), Executes(34), Initiates(26), Has(ObjectType::DEVICE)]),
 ];

@@ -1,6 +1,6 @@
 //! Alarms in the device: what looks at the image and the time, and the requests about events and lists.
 
-use bacnet_types::enums::{ConfirmedServiceChoice as Confirmed, UnconfirmedServiceChoice};
+use bacnet_types::enums::ConfirmedServiceChoice as Confirmed;
 
 use super::{Effect, Stack};
 use crate::bacnet::alarm::{self, After, Post};
@@ -35,18 +35,20 @@ impl Stack {
             return;
         }
         for post in self.alarms.posts(now.mono) {
-            let tell = |params: &[u8]| {
-                let mut apdu = discovery::unconfirmed(UnconfirmedServiceChoice::UNCONFIRMED_EVENT_NOTIFICATION);
+            let tell = |service, params: &[u8]| {
+                let mut apdu = discovery::unconfirmed(service);
                 apdu.extend_from_slice(params);
                 apdu.freeze()
             };
             match post {
                 Post::Find(device) => effects.extend(calls::who_is(device).map(Effect::everywhere)),
-                Post::Tell(peer, params) => {
-                    effects.push(Effect::Send { peer, expecting_reply: false, apdu: tell(&params) });
+                Post::Tell(peer, service, params) => {
+                    effects.push(Effect::Send { peer, expecting_reply: false, apdu: tell(service, &params) });
                 }
-                Post::Shout(None, params) => effects.push(Effect::Broadcast(tell(&params))),
-                Post::Shout(Some(network), params) => effects.push(Effect::BroadcastOn(network, tell(&params))),
+                Post::Shout(None, service, params) => effects.push(Effect::Broadcast(tell(service, &params))),
+                Post::Shout(Some(network), service, params) => {
+                    effects.push(Effect::BroadcastOn(network, tell(service, &params)));
+                }
                 Post::Ask(peer, serial, params) => {
                     let purpose = Purpose::Event(serial);
                     match self.requester.ask(peer, alarm::SERVICE, &params, purpose, now.mono) {
@@ -107,7 +109,7 @@ impl Stack {
         let add = ask.service == Confirmed::ADD_LIST_ELEMENT;
         match change_list(&self.view(image, now), ask.params, add)? {
             Ok(change) => {
-                self.apply(Change::Alarm(change), effects);
+                self.apply(change, effects);
                 self.acknowledge(ask, now, effects);
                 self.post(now, effects);
             }

@@ -11,6 +11,7 @@ use crate::bacnet::answer::{Failure, Refused};
 use crate::bacnet::civil::DateTime;
 use crate::bacnet::cov::Subscriptions;
 use crate::bacnet::manage::{Communication, Speech, admit};
+use crate::bacnet::restart::Reason;
 use crate::bacnet::services::Heard;
 use crate::point::Image;
 use crate::time::Now;
@@ -74,7 +75,8 @@ impl Stack {
         self.communication = Communication::default();
         self.own.serve();
         self.obey();
-        effects.extend(self.hello());
+        self.own.restart.begin(Reason::Warmstart, self.own.clock.local(now.utc));
+        self.hello(now, effects);
         Ok(())
     }
 

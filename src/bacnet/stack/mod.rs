@@ -196,10 +196,24 @@ impl Stack {
         &self.catalog
     }
 
-    /// What a start is told with: our I-Am, when everything that was remembered has been restored.
-    pub(in crate::bacnet) fn hello(&mut self) -> Option<Effect> {
+    /// The process begins, and everything that was remembered has been restored.
+    pub(in crate::bacnet) fn begin(&mut self, now: Now) {
         self.own.revise(self.catalog.fingerprint);
-        discovery::i_am(&self.catalog, &self.settings).map(Effect::everywhere)
+        self.own.begin(now);
+    }
+
+    /// The network hears us: our I-Am, and what a start is told with.
+    pub(in crate::bacnet) fn hello(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        effects.extend(discovery::i_am(&self.catalog, &self.settings).map(Effect::everywhere));
+        let Some(device) = self.catalog.device() else { return };
+        let Some((recipients, params)) = self.own.restart.news(device) else { return };
+        let service = UnconfirmedServiceChoice::UNCONFIRMED_COV_NOTIFICATION;
+        for to in recipients {
+            if !self.alarms.announce(to, service, device, params.clone(), now.mono) {
+                effects.push(Effect::Dropped("restart notification"));
+            }
+        }
+        self.post(now, effects);
     }
 
     /// What the ports show of themselves has changed.
