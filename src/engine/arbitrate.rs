@@ -15,6 +15,7 @@ const fn expected(kind: Kind) -> &'static str {
         Kind::Unsigned => "a whole number, 0 or more",
         Kind::State => "one of its states",
         Kind::Energy => "an energy",
+        Kind::Text => "a text",
     }
 }
 

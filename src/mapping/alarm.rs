@@ -100,7 +100,9 @@ impl Builder {
             O::BinaryInput | O::BinaryValue => true,
             O::AnalogInput | O::AnalogOutput | O::AnalogValue => true,
             O::LargeAnalogValue | O::IntegerValue | O::PositiveIntegerValue => true,
-            O::BinaryOutput | O::MultiStateInput | O::MultiStateValue | O::Accumulator => false,
+            O::BinaryOutput | O::MultiStateInput | O::MultiStateValue | O::Accumulator | O::CharacterStringValue => {
+                false
+            }
         };
         if !fits {
             let message = format!("{} reports no alarms here", a(face.kind.as_str()));

@@ -325,6 +325,11 @@ impl Builder {
             let help = "a trend log records the Present_Value of an object: give the point a `bacnet` face";
             self.f.error("no-object", &at.place, format!("`{}` is no BACnet object", at.value), help);
         }
+        let text = self.plant.point(point).is_some_and(|def| def.kind == Kind::Text);
+        if let (Some(at), true) = (&written.point, text) {
+            let message = format!("`{}` is a text, and a trend log keeps numbers", at.value);
+            self.f.error("kind-does-not-fit", &at.place, message, "take the log out");
+        }
     }
 
     fn sheddable(&mut self, point: PointId, written: &ServiceWritten) {

@@ -78,10 +78,11 @@ fn place_of(point: &PointWritten, f: &mut Findings) -> Option<RegisterPlace> {
 /// Equal up to what a 32-bit float can tell apart.
 fn meets(found: Result<Value, Fault>, expected: Expected) -> bool {
     match (found, expected) {
-        (Ok(value), Expected::Number(number)) => {
+        (Ok(value), Expected::Number(number)) if value.kind() != Kind::Text => {
             let value = value.as_f64();
             (value - number).abs() <= 1e-6 * number.abs().max(1e-3)
         }
+        (Ok(Value::Text(said)), Expected::Text(expected)) => said == expected,
         // NaN is how a floating point register says it.
         (Err(fault), Expected::Absent) => matches!(fault, Fault::Absent | Fault::NotFinite),
         _ => false,
@@ -107,6 +108,7 @@ fn shown(found: Result<Value, Fault>) -> String {
 fn shown_expected(expected: Expected) -> String {
     match expected {
         Expected::Number(number) => number.to_string(),
+        Expected::Text(text) => format!("\"{text}\""),
         Expected::Absent => "\"absent\"".to_owned(),
     }
 }

@@ -210,6 +210,7 @@ struct NumberWritten {
     has_order: bool,
     scaling: ScalingWritten,
     sentinels: Option<At<Vec<At<u64>>>>,
+    registers: Option<At<u8>>,
 }
 
 /// A line from raw to value, as scale and offset.
@@ -266,11 +267,12 @@ impl NumberWritten {
     fn read(t: &mut Table<'_>, f: &mut Findings) -> Self {
         Self {
             has_kind: t.has("type"),
-            kind: t.word("type", RegisterType::TABLE, f),
+            kind: t.word("type", &types(), f),
             has_order: t.has("order"),
             order: t.word("order", WordOrder::TABLE, f),
             scaling: ScalingWritten::read(t, f),
             sentinels: t.opt("sentinels", f),
+            registers: t.opt("registers", f),
         }
     }
 
@@ -279,10 +281,32 @@ impl NumberWritten {
             self.kind.as_ref().map(|at| &at.place),
             self.order.as_ref().map(|at| &at.place),
             self.sentinels.as_ref().map(|at| &at.place),
+            self.registers.as_ref().map(|at| &at.place),
         ];
         for place in places.into_iter().chain(self.scaling.places()).flatten() {
             f.error("bit-has-no-number", place, "a bit has no type, order, scaling or sentinel", "leave it out");
         }
+    }
+
+    /// A text, as long as it says, in one of the two orders of bytes that texts have.
+    fn text(&self, t: &Table<'_>, f: &mut Findings) -> Option<RegisterType> {
+        for place in self.scaling.places().into_iter().chain([self.sentinels.as_ref().map(|at| &at.place)]).flatten() {
+            f.error("kind-does-not-fit", place, "a text has no scaling and no sentinel", "leave it out");
+        }
+        let orders = [WordOrder::Abcd, WordOrder::Badc];
+        if let Some(at) = self.order.as_ref().filter(|at| !orders.contains(&at.value)) {
+            let help = "ABCD, or BADC where the second character of each register stands first";
+            f.error("kind-does-not-fit", &at.place, "a text begins in its first register", help);
+        }
+        let longest = RegisterType::LONGEST_TEXT;
+        let Some(at) = &self.registers else {
+            t.missing("registers", "how many registers the text takes, two characters each", f);
+            return None;
+        };
+        if !(1..=longest).contains(&at.value) {
+            f.error("out-of-range", &at.place, format!("a text takes 1 to {longest} registers"), "two characters each");
+        }
+        Some(RegisterType::Text(at.value.clamp(1, longest)))
     }
 
     fn codec(
@@ -294,10 +318,17 @@ impl NumberWritten {
         f: &mut Findings,
     ) -> Option<Codec> {
         if !self.has_kind {
-            t.missing("type", "u16, s16, u32, s32, u64, s64, f32 or f64", f);
+            t.missing("type", "u16, s16, u32, s32, u64, s64, f32, f64 or text", f);
         }
-        let kind = self.kind?.value;
-        let order = match self.order.map(|at| at.value).or(file.order) {
+        let mut kind = self.kind.as_ref()?.value;
+        if let RegisterType::Text(_) = kind {
+            kind = self.text(t, f)?;
+        } else if let Some(at) = &self.registers {
+            f.error("kind-does-not-fit", &at.place, "only a text says how many registers it takes", "leave it out");
+        }
+        let order = match self.order.as_ref().map(|at| at.value).or(file.order) {
+            // The order of words is that of numbers: a text begins with its first character.
+            _ if matches!(kind, RegisterType::Text(_)) => self.order.as_ref().map_or(WordOrder::Abcd, |at| at.value),
             Some(order) => order,
             None if kind.width() == 1 => WordOrder::Abcd,
             None => {
@@ -313,7 +344,7 @@ impl NumberWritten {
             f.error("out-of-range", at, message, "the last protocol address is 65535");
         }
         let line = self.scaling.line(f);
-        let widest = u64::MAX >> (64 - 16 * u32::from(kind.width()));
+        let widest = u64::MAX >> 64u32.saturating_sub(16 * u32::from(kind.width()));
         let sentinels = self.sentinels.map(|at| at.value).unwrap_or_default();
         for sentinel in sentinels.iter().filter(|s| s.value > widest) {
             let message = format!("{} has no bit pattern {:#X}", kind.as_str(), sentinel.value);
@@ -323,6 +354,11 @@ impl NumberWritten {
         let sentinels = sentinels.into_iter().map(|s| s.value).collect();
         Some(Codec { order, scale: line.scale, offset: line.offset, sentinels, ..Codec::plain(kind) })
     }
+}
+
+/// Spellings of what stands in registers.
+fn types() -> Vec<(RegisterType, &'static str)> {
+    RegisterType::TABLE.iter().copied().chain([(RegisterType::Text(0), "text")]).collect()
 }
 
 impl Read for Line {
@@ -397,6 +433,7 @@ pub const fn objects_for(kind: Kind) -> &'static [ObjectKind] {
         Kind::Unsigned => &[O::PositiveIntegerValue, O::IntegerValue, O::Accumulator],
         Kind::State => &[O::MultiStateInput, O::MultiStateValue],
         Kind::Energy => &[O::Accumulator, O::LargeAnalogValue],
+        Kind::Text => &[O::CharacterStringValue],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::build::{Builder, Layout};
 use super::faces::FaceWritten;
-use super::written::{Bound, DefaultWritten, Field, PointWritten, SourceWritten, kind_word};
+use super::written::{Bound, DefaultWritten, Field, PointWritten, SourceWritten, a, kind_word};
 use crate::plant::{Commandable, DeviceId, MeterRole, PointDef, Source, ZoneId, ZoneRole};
 use crate::point::{Kind, PointId, PointKey, Value};
 use crate::units::{Quantity, Unit};
@@ -123,7 +123,7 @@ impl Builder {
                 let help = match kind {
                     Kind::Number => "such as \"kW\", \"degC\", \"%\"; \"none\" for a plain number",
                     Kind::Energy => "an energy is counted in \"Wh\"",
-                    Kind::Bool | Kind::State | Kind::Unsigned => return Unit::None,
+                    Kind::Bool | Kind::State | Kind::Unsigned | Kind::Text => return Unit::None,
                 };
                 if matches!(written.unit, Field::Left) {
                     self.f.error("missing-key", &written.place, format!("`{label}` needs `unit`"), help);
@@ -142,7 +142,7 @@ impl Builder {
             (Kind::Number, Some(role)) if unit.quantity() != role.quantity => {
                 Some((format!("`{unit}` does not measure what the role of `{label}` means"), units_of(role.quantity)))
             }
-            (Kind::Bool | Kind::State | Kind::Unsigned, _) if unit != Unit::None => {
+            (Kind::Bool | Kind::State | Kind::Unsigned | Kind::Text, _) if unit != Unit::None => {
                 Some((format!("`{label}` is no number and has no unit"), "leave it out"))
             }
             _ => None,
@@ -170,7 +170,7 @@ impl Builder {
                     "texts = [\"inactive\", \"active\"]",
                 );
             }
-            (Kind::Number | Kind::Unsigned | Kind::Energy, Field::Written(at)) => {
+            (Kind::Number | Kind::Unsigned | Kind::Energy | Kind::Text, Field::Written(at)) => {
                 let message = format!("`{label}` has no states");
                 self.f.error("kind-does-not-fit", &at.place, message, "leave it out, or write kind = \"state\"");
             }
@@ -189,8 +189,14 @@ impl Builder {
         #[expect(clippy::cast_precision_loss, reason = "a handful of states")]
         let whole = (kind == Kind::State && states > 0).then_some((1.0, states as f64));
         let Some(at) = &written.range else { return whole };
-        if matches!(kind, Kind::Bool | Kind::Energy) {
-            let message = format!("{} has no range", if kind == Kind::Bool { "yes or no" } else { "a total" });
+        let what = match kind {
+            Kind::Bool => Some("yes or no"),
+            Kind::Energy => Some("a total"),
+            Kind::Text => Some("a text"),
+            Kind::Number | Kind::Unsigned | Kind::State => None,
+        };
+        if let Some(what) = what {
+            let message = format!("{what} has no range");
             self.f.error("kind-does-not-fit", &at.place, message, "leave it out");
             return None;
         }
@@ -242,9 +248,10 @@ impl Builder {
             _ => Value::Unsigned(0),
         };
         let relinquish_default = match &written.default {
-            _ if kind == Kind::Energy => {
-                let help = "give it a `source`: nobody writes a total";
-                self.f.error("kind-does-not-fit", &written.place, format!("`{label}` is an energy"), help);
+            _ if matches!(kind, Kind::Energy | Kind::Text) => {
+                let help = "give it a `source`: nobody writes a total or a text";
+                let message = format!("`{label}` is {}", a(kind_word(kind)));
+                self.f.error("kind-does-not-fit", &written.place, message, help);
                 any
             }
             Field::Left if kind != Kind::Bool => {

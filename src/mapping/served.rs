@@ -76,6 +76,16 @@ impl Builder {
             self.f.error("kind-does-not-fit", place, message, "write holding or input, with a type");
             return None;
         }
+        let text = written.codec.as_ref().is_some_and(|codec| matches!(codec.kind, RegisterType::Text(_)));
+        if text != (def.kind == Kind::Text) {
+            let (message, help) = if text {
+                (format!("`{label}` is {} and no text", a(kind_word(def.kind))), "write kind = \"text\" at the point")
+            } else {
+                (format!("`{label}` is a text"), "write type = \"text\" and how many `registers` it takes")
+            };
+            self.f.error("kind-does-not-fit", place, message, help);
+            return None;
+        }
         let Some(codec) = &written.codec else { return Some(Codec::plain(RegisterType::U16)) };
         let shown = self.unit_fits(written.unit.as_ref(), def, label, |shown| in_unit(codec, shown, def.unit));
         let codec = shown.unwrap_or_else(|| codec.clone());

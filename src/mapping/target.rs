@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::build::{Builder, Layout, taken};
-use super::written::{FieldWritten, PropertyWritten, TargetWritten, a, kind_word};
+use super::written::{FieldWritten, PropertyWritten, StatesWritten, TargetWritten, a, kind_word};
 use crate::plant::{
     Codec, DeviceId, DevicePlace, DeviceWrite, Link, ModbusLine, ObjectClass, ObjectRef, PRESENT_VALUE, PointDef,
     PropertyPlace, RegisterPlace, RegisterType, Table, WritePlace,
@@ -81,7 +81,7 @@ impl Builder {
             self.f.error("kind-does-not-fit", place, message, "take another object, or another `kind`");
             return None;
         }
-        if matches!(def.kind, Kind::Bool | Kind::State) && (scale != 1.0 || offset != 0.0) {
+        if matches!(def.kind, Kind::Bool | Kind::State | Kind::Text) && (scale != 1.0 || offset != 0.0) {
             let message = format!("`{label}` is {has} and is not scaled");
             self.f.error("kind-does-not-fit", place, message, "leave out scale, offset and two_point");
         }
@@ -114,7 +114,15 @@ impl Builder {
             FieldWritten::Register(modbus) => &modbus.address.place,
             FieldWritten::Property(property) => &property.object.place,
         };
-        let place = self.field_place(field, device, def, label)?;
+        if def.kind == Kind::Text {
+            let message = format!("`{label}` is a text, and those are only read");
+            self.f.error("kind-does-not-fit", at, message, "leave the target out");
+            return None;
+        }
+        let mut place = self.field_place(field, device, def, label)?;
+        if let Some(states) = &written.states {
+            self.target_states(states, &mut place, def, label);
+        }
         let echo = |read: &&crate::plant::DevicePoint| read.point == def.id && same(&read.place, &place);
         if self.plant.device(device)?.points.iter().any(|read| echo(&read)) {
             let message = format!("`{label}` is read from where it would be written");
@@ -149,6 +157,36 @@ impl Builder {
         let write = DeviceWrite { point: def.id, place, deadband, refresh };
         self.plant.devices.get_mut(usize::from(device.0))?.writes.push(write);
         Some(())
+    }
+
+    /// What is written for each state of the point: exactly one number, which the register can hold.
+    fn target_states(&mut self, written: &StatesWritten, place: &mut DevicePlace, def: &PointDef, label: &str) {
+        let at = written.place();
+        let register = match place {
+            DevicePlace::Register(place) if matches!(place.table, Table::Input | Table::Holding) => place,
+            _ => {
+                self.f.error("place-does-not-fit", at, "only registers have `states`", "leave it out");
+                return;
+            }
+        };
+        if def.kind != Kind::State {
+            let message = format!("`{label}` is {} and has no states", a(kind_word(def.kind)));
+            self.f.error("kind-does-not-fit", at, message, "leave it out");
+            return;
+        }
+        let pairs = written.pairs(&mut self.f);
+        for (state, _) in (1u16..).zip(&def.texts) {
+            let raws = pairs.iter().filter(|(_, meant)| *meant == state).count();
+            if raws != 1 {
+                let message = format!("state {state} of `{label}` is here {raws} times");
+                self.f.error("states-do-not-fit", at, message, "one number that is written for each state");
+            }
+        }
+        if let Some((raw, _)) = pairs.iter().find(|(raw, _)| !register.codec.kind.holds(*raw)) {
+            let message = format!("{raw} does not fit into this {}", register.codec.kind.as_str());
+            self.f.error("range-does-not-fit", at, message, "take another type");
+        }
+        register.codec.states = pairs;
     }
 
     fn target_priority(&mut self, written: Option<&At<u8>>) -> Priority {
@@ -208,6 +246,7 @@ const fn holds(class: ObjectClass, kind: Kind) -> bool {
         Kind::Unsigned => matches!(class, C::Count | C::MultiState | C::Other),
         Kind::State => matches!(class, C::MultiState | C::Count | C::Other),
         Kind::Energy => matches!(class, C::Count | C::Large | C::Analog | C::Other),
+        Kind::Text => matches!(class, C::Other),
     }
 }
 

@@ -423,6 +423,87 @@ fn ages_and_qualities_stand_where_the_file_says_and_overlap_nothing() {
     assert_eq!(offline(&nan, "boiler-room/pressure"), Offline::Sentinel);
 }
 
+#[test]
+fn texts_are_read_and_shown_and_targets_write_the_numbers_of_states() {
+    let base = format!(
+        "{}\n[[device]]\nname = \"dev\"\nlink = \"modbus-tcp://h\"\nunit_id = 1\n",
+        builtin("example-site.toml").unwrap()
+    );
+    let with = |more: &str| compile("site.toml", &Beside(format!("{base}{more}")));
+    let text = |source: &str, more: &str| {
+        with(&format!(
+            "[[point]]\nname = \"dev/serial\"\nkind = \"text\"\nsource = {{ device = \"dev\", holding = 5, {source} }}\n{more}"
+        ))
+    };
+    let faces = "bms = [{ input = 5000, type = \"text\", registers = 8 }, { bacnet = \"characterstring-value:1\" }]\n";
+    let compiled = text("type = \"text\", registers = 20, order = \"BADC\"", faces);
+    let plant = compiled.plant.as_ref().unwrap_or_else(|| panic!("{}", shown(&compiled.findings)));
+    let id = plant.by_key("dev/serial").unwrap().id;
+    let read = plant.devices.iter().flat_map(|device| &device.points).find(|read| read.point == id).unwrap();
+    let place = read.register().unwrap();
+    assert_eq!((place.codec.kind, place.codec.order, place.width()), (RegisterType::Text(20), WordOrder::Badc, 20));
+    let face = plant.modbus.faces.iter().find(|face| face.point == id).unwrap();
+    assert_eq!((face.width(), face.writable, face.codec.order), (8, false, WordOrder::Abcd));
+    assert!(plant.bacnet.iter().any(|face| face.point == id && face.kind == ObjectKind::CharacterStringValue));
+    for (source, more, word) in [
+        ("type = \"text\"", "", "registers"),
+        ("type = \"text\", registers = 0", "", "1 to 32 registers"),
+        ("type = \"text\", registers = 33", "", "1 to 32 registers"),
+        ("type = \"text\", registers = 4, order = \"CDAB\"", "", "begins in its first register"),
+        ("type = \"text\", registers = 4, scale = 2", "", "no scaling"),
+        ("type = \"text\", registers = 4, bits = 3", "", "a text has no `bits`"),
+        ("type = \"u16\"", "", "is a text"),
+        ("type = \"u16\", registers = 4", "", "only a text says"),
+        ("type = \"text\", registers = 4", "unit = \"kW\"\n", "has no unit"),
+        ("type = \"text\", registers = 4", "range = [0, 1]\n", "a text has no range"),
+        (
+            "type = \"text\", registers = 4",
+            "target = { device = \"dev\", holding = 9, type = \"text\", registers = 4 }\n",
+            "only read",
+        ),
+        ("type = \"text\", registers = 4", "bms = { bacnet = \"analog-value:900\" }\n", "cannot be an analog-value"),
+        ("type = \"text\", registers = 4", "bms = { input = 5000, type = \"u16\" }\n", "is a text"),
+        (
+            "type = \"text\", registers = 4",
+            "[[trend_log]]\ninstance = 900\nname = \"l\"\npoint = \"dev/serial\"\n",
+            "keeps numbers",
+        ),
+    ] {
+        let more = if more.contains("trend_log") { format!("{faces}{more}") } else { more.to_owned() };
+        let refused = text(source, &more);
+        assert!(refused.plant.is_none(), "{source} {more}");
+        assert!(shown(&refused.findings).contains(word), "{source} {more}: {}", shown(&refused.findings));
+    }
+    let number = with(
+        "[[point]]\nname = \"dev/n\"\nunit = \"kW\"\nsource = { device = \"dev\", input = 9, type = \"text\", registers = 2 }\n",
+    );
+    assert!(shown(&number.findings).contains("is a number and no text"), "{}", shown(&number.findings));
+
+    let target = |states: &str| {
+        with(&format!("[[target]]\npoint = \"hall/state\"\ndevice = \"dev\"\nholding = 30\ntype = \"u16\"\n{states}"))
+    };
+    let states = target("").plant.unwrap().by_key("hall/state").unwrap().texts.len();
+    let numbers: Vec<String> = (1..=states).map(|state| format!("[{}, {state}]", state * 10)).collect();
+    let compiled = target(&format!("states = [{}]\n", numbers.join(", ")));
+    let plant = compiled.plant.as_ref().unwrap_or_else(|| panic!("{}", shown(&compiled.findings)));
+    let write = plant.devices.iter().flat_map(|device| &device.writes).next_back().unwrap();
+    let WritePlace::Register(place) = &write.place else { panic!() };
+    assert_eq!(place.codec.encode(Value::State(2)).unwrap().as_slice(), [20]);
+    for (list, word) in [
+        (numbers[1..].join(", "), "state 1 of `hall/state` is here 0 times"),
+        (format!("{}, [7, 1]", numbers.join(", ")), "is here 2 times"),
+        (numbers.join(", ").replace("[10,", "[65536,"), "65536 does not fit into this u16"),
+        (numbers.join(", ").replace("[10,", "[20,"), "a raw number is here twice"),
+    ] {
+        let refused = target(&format!("states = [{list}]\n"));
+        assert!(
+            refused.plant.is_none() && shown(&refused.findings).contains(word),
+            "{list}: {}",
+            shown(&refused.findings)
+        );
+    }
+}
+
 /// One file, and the built-in ones beside it.
 struct Beside(String);
 

@@ -21,6 +21,8 @@ enum Cell {
     Note { note: u32 },
     /// This word of this face.
     Face { face: u32, word: u8 },
+    /// This word of this face, which is a text.
+    Text { face: u32, word: u8 },
 }
 
 /// A face, with what its point says looked up.
@@ -77,7 +79,11 @@ impl AddressSpace {
             (0u32..).zip(plant.modbus.faces.iter().filter_map(|served| Some((served, Face::new(served, plant)?))))
         {
             for (word, address) in (0u8..).zip(usize::from(served.address)..).take(face.width) {
-                space.put(served.table, address, Cell::Face { face: number, word });
+                let cell = match face.kind {
+                    Kind::Text => Cell::Text { face: number, word },
+                    _ => Cell::Face { face: number, word },
+                };
+                space.put(served.table, address, cell);
             }
             space.faces.push(face);
         }
@@ -137,6 +143,13 @@ impl AddressSpace {
                     let state = image.get(*point).ok_or(Exception::Failure)?;
                     if let Some(target) = target.first_mut() {
                         *target = noted(state, *kind, image.now).to_be_bytes();
+                    }
+                    1
+                }
+                Cell::Text { face, word } => {
+                    let word = self.face(face)?.text_word(image, usize::from(word))?;
+                    if let Some(target) = target.first_mut() {
+                        *target = word.to_be_bytes();
                     }
                     1
                 }
@@ -313,6 +326,14 @@ impl Face {
     /// Its registers. A value that the type cannot hold is shown as "not available", never as another number.
     fn words(&self, image: &Image) -> Result<Words, Exception> {
         Ok(self.shown(image)?.and_then(|value| self.codec.encode(value).ok()).unwrap_or(self.not_available))
+    }
+
+    /// One register of its text; 0 while there is none.
+    fn text_word(&self, image: &Image, word: usize) -> Result<u16, Exception> {
+        Ok(match self.shown(image)? {
+            Some(Value::Text(text)) => self.codec.text_word(&text, word),
+            _ => 0,
+        })
     }
 
     /// Its bit. A bit has no "not available": it is 0.

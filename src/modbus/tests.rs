@@ -31,6 +31,39 @@ fn ask(image: &Image, pdu: &[u8]) -> (Step, Vec<u8>) {
     (step, out)
 }
 
+#[test]
+fn a_text_stands_in_its_registers_and_nobody_writes_it() {
+    use crate::plant::{Codec, Offline, RegisterFace, RegisterType, WordOrder};
+    use crate::point::{Kind, Text};
+    let mut plant = plant();
+    let id = PointId(u32::try_from(plant.points.len()).unwrap());
+    plant.points.push(point(id.0, "a/serial", Kind::Text, None, None));
+    for (address, order, offline) in
+        [(1020, WordOrder::Abcd, Offline::Hold), (1030, WordOrder::Badc, Offline::Exception)]
+    {
+        let codec = Codec { order, ..Codec::plain(RegisterType::Text(4)) };
+        let face = RegisterFace { point: id, table: Table::Holding, address, codec, writable: false, offline };
+        plant.modbus.faces.push(face);
+    }
+    let space = AddressSpace::new(&plant);
+    let ask = |image: &Image, pdu: &[u8]| {
+        let mut out = Vec::new();
+        let step = reply::begin(&space, &Identity::default(), image, pdu, Priority::PROGRAM, &mut out);
+        assert!(matches!(step, Step::Answered), "{pdu:?}");
+        out
+    };
+    let said = Reading::Good(Value::Text(Text::new("SN 4711").unwrap()));
+    let shown = image(&plant, &[(id, said)]);
+    assert_eq!(ask(&shown, &[3, 0x03, 0xFC, 0, 4]), b"\x03\x08SN 4711\0");
+    assert_eq!(ask(&shown, &[3, 0x04, 0x06, 0, 4]), b"\x03\x08NS4 17\x001");
+    assert_eq!(ask(&shown, &[3, 0x03, 0xFD, 0, 2]), b"\x03\x04 471", "a part of it is that part");
+    assert_eq!(ask(&shown, &[6, 0x03, 0xFC, 0, 0]), [0x86, 2]);
+    // What was there last, empty where there never was one, or an exception.
+    let never = image(&plant, &[(id, Reading::Bad(Fault::NoCommunication))]);
+    assert_eq!(ask(&never, &[3, 0x03, 0xFC, 0, 4]), [3, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(ask(&never, &[3, 0x04, 0x06, 0, 4]), [0x83, 0x0B]);
+}
+
 /// The reply to a request that needs no engine.
 fn answer(image: &Image, pdu: &[u8]) -> Vec<u8> {
     match ask(image, pdu) {

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize as DeriveDeserialize, Serialize};
+use serde::{Deserialize as DeriveDeserialize, Serialize, Serializer};
 
-use crate::point::Fault;
+use crate::point::{Fault, Text};
 use crate::time::Utc;
 
 /// Larger payloads are refused unread.
@@ -418,6 +418,11 @@ pub(super) enum ValueOut {
     Bool(bool),
     Whole(u64),
     Number(f64),
+    Text(#[serde(serialize_with = "text")] Text),
+}
+
+fn text<S: Serializer>(text: &Text, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text.as_str())
 }
 
 /// `points/{key}`.

@@ -30,6 +30,7 @@ const fn takes(kind: Kind) -> &'static str {
         Kind::Number => "a number",
         Kind::Unsigned | Kind::Energy => "a whole number, 0 or more",
         Kind::State => "the number of a state",
+        Kind::Text => "nothing: a text is not written",
     }
 }
 

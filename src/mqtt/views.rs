@@ -160,6 +160,7 @@ fn point(def: &PointDef, reading: Reading, at: Now) -> PointOut {
         Value::Unsigned(count) => ValueOut::Whole(count),
         Value::State(state) => ValueOut::Whole(state.into()),
         Value::Energy(energy) => ValueOut::Whole(energy.wh()),
+        Value::Text(text) => ValueOut::Text(text),
     });
     // An energy is whole watt hours whatever unit its other faces show.
     let unit = if def.kind == Kind::Energy { Unit::WattHour } else { def.unit };

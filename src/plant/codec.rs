@@ -2,7 +2,7 @@
 //! whoever polls, by whoever serves, and by the worked examples of mapping files.
 
 use super::{Codec, RegisterType, WordOrder};
-use crate::point::{Fault, Kind, Value};
+use crate::point::{Fault, Kind, Text, Value};
 use crate::units::Energy;
 
 /// One number in registers: one, two or four words.
@@ -31,7 +31,7 @@ enum Raw {
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl RegisterType {
-    /// The least and the greatest raw number; `None` for floating point.
+    /// The least and the greatest raw number; `None` for floating point and texts.
     const fn bounds(self) -> Option<(i128, i128)> {
         Some(match self {
             Self::U16 => (0, u16::MAX as i128),
@@ -40,7 +40,7 @@ impl RegisterType {
             Self::S32 => (i32::MIN as i128, i32::MAX as i128),
             Self::U64 => (0, u64::MAX as i128),
             Self::S64 => (i64::MIN as i128, i64::MAX as i128),
-            Self::F32 | Self::F64 => return None,
+            Self::F32 | Self::F64 | Self::Text(_) => return None,
         })
     }
 
@@ -55,13 +55,14 @@ impl RegisterType {
             Self::S64 => 0x8000_0000_0000_0000,
             Self::F32 => 0x7FC0_0000,
             Self::F64 => 0x7FF8_0000_0000_0000,
+            Self::Text(_) => 0,
         }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the type is that wide")]
     fn raw(self, bits: u64) -> Raw {
         match self {
-            Self::U16 | Self::U32 | Self::U64 => Raw::Whole(i128::from(bits)),
+            Self::U16 | Self::U32 | Self::U64 | Self::Text(_) => Raw::Whole(i128::from(bits)),
             Self::S16 => Raw::Whole(i128::from(bits as u16 as i16)),
             Self::S32 => Raw::Whole(i128::from(bits as u32 as i32)),
             Self::S64 => Raw::Whole(i128::from(bits as i64)),
@@ -70,11 +71,16 @@ impl RegisterType {
         }
     }
 
+    /// Whether it holds this raw number, as whole as it is.
+    pub fn holds(self, raw: u64) -> bool {
+        self.bits(i128::from(raw)).is_some()
+    }
+
     /// The bits of a whole raw number; `None` when the type cannot hold it.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds checked before")]
     fn bits(self, raw: i128) -> Option<u64> {
         let (low, high) = self.bounds()?;
-        let mask = u64::MAX >> (64 - 16 * u32::from(self.width()));
+        let mask = u64::MAX >> 64u32.saturating_sub(16 * u32::from(self.width()));
         (low..=high).contains(&raw).then_some(raw as u64 & mask)
     }
 }
@@ -142,7 +148,40 @@ impl Codec {
     /// total) is `OutOfRange`, a wrong number of registers is `Malformed`. Counts and energies keep every digit as long
     /// as scale is a whole number or one over a whole number; a fraction of a Wh is dropped.
     pub fn decode(&self, registers: &[u16], kind: Kind) -> Result<Value, Fault> {
+        if let RegisterType::Text(_) = self.kind {
+            return if kind == Kind::Text { self.text(registers).map(Value::Text) } else { Err(Fault::Malformed) };
+        }
         self.value(self.raw(registers)?, kind)
+    }
+
+    /// The text in exactly these registers: up to the first NUL, without padding of spaces or of 0xFF, as UTF-8 or, where
+    /// it is none, as ISO 8859-1. Nothing at all is `Absent`; control characters are `Malformed`. What is longer than
+    /// [`Text::LONGEST`] is cut.
+    fn text(&self, registers: &[u16]) -> Result<Text, Fault> {
+        if registers.len() != usize::from(self.kind.width()) {
+            return Err(Fault::Malformed);
+        }
+        let pair = |word: &u16| if self.order.bytes_swapped() { word.to_le_bytes() } else { word.to_be_bytes() };
+        let bytes: Vec<u8> = registers.iter().flat_map(pair).collect();
+        let said = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let padding = said.iter().rev().take_while(|byte| matches!(byte, 0xFF | b' ')).count();
+        let said = said.get(..said.len() - padding).unwrap_or_default();
+        let latin = || said.iter().map(|byte| char::from(*byte)).collect();
+        let said = std::str::from_utf8(said).map_or_else(|_| latin(), str::to_owned);
+        if said.trim().is_empty() {
+            return Err(Fault::Absent);
+        }
+        Text::new(&said).ok_or(Fault::Malformed)
+    }
+
+    /// The register of a text at this place of it, padded with NUL.
+    pub fn text_word(&self, text: &Text, place: usize) -> u16 {
+        // Half a character is none: what does not fit whole is left out.
+        let room = text.as_str().floor_char_boundary(2 * usize::from(self.kind.width()));
+        let said = text.as_str().as_bytes().get(..room).unwrap_or_default();
+        let byte = |at: usize| said.get(at).copied().unwrap_or(0);
+        let pair = [byte(2 * place), byte(2 * place + 1)];
+        if self.order.bytes_swapped() { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
     }
 
     /// The raw number in exactly these registers: a bit field is cut out and stands at its lowest bit.
@@ -203,7 +242,7 @@ impl Codec {
     ///
     /// `OutOfRange` where the type cannot hold it, or where it would read back as "not available".
     pub fn encode(&self, value: Value) -> Result<Words, Fault> {
-        if self.mask.is_some() {
+        if self.mask.is_some() || matches!(value, Value::Text(_)) {
             // The other bits of the register are not ours to write.
             return Err(Fault::OutOfRange);
         }
@@ -326,7 +365,7 @@ fn whole(kind: Kind, number: i128) -> Option<Value> {
         Kind::Unsigned => Some(Value::Unsigned(count)),
         Kind::State => u16::try_from(count).ok().map(Value::State),
         Kind::Bool => (count <= 1).then_some(Value::Bool(count == 1)),
-        Kind::Number => None,
+        Kind::Number | Kind::Text => None,
     }
 }
 
@@ -453,6 +492,50 @@ mod tests {
         assert_eq!(both.decode(&[0xF3FF], Kind::State), Ok(Value::State(2)));
     }
 
+    #[test]
+    fn a_text_in_both_orders_of_bytes_without_its_padding() {
+        let text = |registers, order| Codec { order, ..Codec::plain(RegisterType::Text(registers)) };
+        let said = |value: &str| Ok(Value::Text(Text::new(value).unwrap()));
+        let plain = text(4, WordOrder::Abcd);
+        assert_eq!(plain.decode(&[0x4B41, 0x4D37, 0x3731, 0x3100], Kind::Text), said("KAM7711"));
+        assert_eq!(text(2, WordOrder::Badc).decode(&[0x414B, 0x004D], Kind::Text), said("KAM"));
+        for padded in [[0x4B41, 0x2020, 0x2020, 0x2020], [0x2020, 0x4B41, 0, 0x5858], [0x4B41, 0xFFFF, 0xFFFF, 0xFFFF]]
+        {
+            assert_eq!(plain.decode(&padded, Kind::Text), said("KA"), "{padded:x?}");
+        }
+        // UTF-8 where it is; ISO 8859-1 else.
+        assert_eq!(plain.decode(&[0x47C3, 0xBC6E, 0, 0], Kind::Text), said("G\u{fc}n"));
+        assert_eq!(plain.decode(&[0x47FC, 0x6E00, 0, 0], Kind::Text), said("G\u{fc}n"));
+        for absent in [[0; 4], [0x2020; 4], [0xFFFF; 4], [0x0041, 0x4242, 0, 0]] {
+            assert_eq!(plain.decode(&absent, Kind::Text), Err(Fault::Absent), "{absent:x?}");
+        }
+        assert_eq!(plain.decode(&[0x4107, 0, 0, 0], Kind::Text), Err(Fault::Malformed), "a bell is no text");
+        assert_eq!(plain.decode(&[0x4141; 3], Kind::Text), Err(Fault::Malformed));
+        assert_eq!(plain.decode(&[0x4141; 4], Kind::Number), Err(Fault::Malformed));
+        assert_eq!(Codec::plain(RegisterType::U16).decode(&[0x4141], Kind::Text), Err(Fault::OutOfRange));
+        assert_eq!(text(20, WordOrder::Abcd).decode(&[0x4141; 20], Kind::Text), said(&"A".repeat(23)), "cut");
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_comes_back_as_far_as_its_registers_go(
+            said in ".{1,30}", registers in 1u8..=32, order in prop::sample::select(vec![WordOrder::Abcd, WordOrder::Badc]),
+            noise in prop::collection::vec(any::<u16>(), 0..34),
+        ) {
+            let codec = Codec { order, ..Codec::plain(RegisterType::Text(registers)) };
+            let _ = codec.decode(&noise, Kind::Text);
+            if let Some(text) = Text::new(&said) {
+                let words: Vec<u16> = (0..usize::from(registers)).map(|place| codec.text_word(&text, place)).collect();
+                let cut = said.trim();
+                let cut = Text::new(&cut[..cut.floor_char_boundary((2 * usize::from(registers)).min(Text::LONGEST))]);
+                match cut {
+                    Some(cut) => prop_assert_eq!(codec.decode(&words, Kind::Text), Ok(Value::Text(cut))),
+                    None => prop_assert_eq!(codec.decode(&words, Kind::Text), Err(Fault::Absent)),
+                }
+            }
+        }
+    }
+
     fn any_type() -> impl Strategy<Value = RegisterType> {
         prop::sample::select(RegisterType::TABLE.iter().map(|row| row.0).collect::<Vec<_>>())
     }
@@ -497,7 +580,7 @@ mod tests {
             scale in any::<f64>(), offset in any::<f64>(), number in any::<f64>(), count in any::<u64>(),
         ) {
             let codec = Codec { scale, offset, ..codec(kind, order, 1.0) };
-            for as_kind in [Kind::Bool, Kind::Number, Kind::Unsigned, Kind::State, Kind::Energy] {
+            for as_kind in [Kind::Bool, Kind::Number, Kind::Unsigned, Kind::State, Kind::Energy, Kind::Text] {
                 let _ = codec.decode(&words, as_kind);
             }
             let _ = codec.encode(Value::Energy(Energy::from_wh(count)));

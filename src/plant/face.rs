@@ -115,6 +115,8 @@ pub enum ObjectKind {
     MultiStateValue,
     /// accumulator, 23
     Accumulator,
+    /// characterstring-value, 40
+    CharacterStringValue,
     /// integer-value, 45
     IntegerValue,
     /// large-analog-value, 46
@@ -135,6 +137,7 @@ impl ObjectKind {
         (Self::MultiStateInput, 13, "multi-state-input"),
         (Self::MultiStateValue, 19, "multi-state-value"),
         (Self::Accumulator, 23, "accumulator"),
+        (Self::CharacterStringValue, 40, "characterstring-value"),
         (Self::IntegerValue, 45, "integer-value"),
         (Self::LargeAnalogValue, 46, "large-analog-value"),
         (Self::PositiveIntegerValue, 48, "positive-integer-value"),

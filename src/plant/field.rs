@@ -26,10 +26,15 @@ pub enum RegisterType {
     F32,
     /// IEEE 754 double.
     F64,
+    /// A text in so many registers, two characters each.
+    Text(u8),
 }
 
 impl RegisterType {
-    /// Spellings in mapping files.
+    /// Most registers of a text.
+    pub const LONGEST_TEXT: u8 = 32;
+
+    /// Spellings of the numbers in mapping files.
     pub const TABLE: &'static [(Self, &'static str)] = &[
         (Self::U16, "u16"),
         (Self::S16, "s16"),
@@ -48,7 +53,7 @@ impl RegisterType {
 
     /// The spelling in mapping files.
     pub fn as_str(self) -> &'static str {
-        Self::TABLE.iter().find(|row| row.0 == self).map_or("", |row| row.1)
+        Self::TABLE.iter().find(|row| row.0 == self).map_or("text", |row| row.1)
     }
 
     /// How many registers it takes.
@@ -57,6 +62,7 @@ impl RegisterType {
             Self::U16 | Self::S16 => 1,
             Self::U32 | Self::S32 | Self::F32 => 2,
             Self::U64 | Self::S64 | Self::F64 => 4,
+            Self::Text(registers) => registers as u16,
         }
     }
 }

@@ -172,6 +172,7 @@ impl PropertyPlace {
         match kind {
             _ if !number.is_finite() => Err(Fault::NotFinite),
             Kind::Energy => Value::from_f64(kind, number.round()).ok_or(Fault::OutOfRange),
+            Kind::Text => Err(Fault::Malformed),
             kind => Value::from_f64(kind, number).ok_or(Fault::OutOfRange),
         }
     }
@@ -197,7 +198,7 @@ fn whole(kind: Kind, number: i128) -> Option<Value> {
         Kind::Unsigned => Some(Value::Unsigned(count)),
         Kind::State => u16::try_from(count).ok().map(Value::State),
         Kind::Bool => (count <= 1).then_some(Value::Bool(count == 1)),
-        Kind::Number => None,
+        Kind::Number | Kind::Text => None,
     }
 }
 

@@ -3,11 +3,13 @@
 mod image;
 mod priority;
 mod reading;
+mod text;
 mod value;
 
 pub use image::{Image, PointState};
 pub use priority::{Priority, PriorityArray, Slot};
 pub use reading::{Doubt, Fault, Quality, Reading, Sample, Update};
+pub use text::Text;
 pub use value::{Finite, Kind, Value};
 
 use std::fmt;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Text;
 use crate::units::Energy;
 
 /// What kind of value a point holds.
@@ -17,6 +18,8 @@ pub enum Kind {
     State,
     /// A total of energy, whole Wh.
     Energy,
+    /// A short text, for information: nothing is decided by it.
+    Text,
 }
 
 /// A number that is neither NaN nor infinite.
@@ -50,6 +53,8 @@ pub enum Value {
     State(u16),
     /// A total of energy.
     Energy(Energy),
+    /// A short text.
+    Text(Text),
 }
 
 impl Value {
@@ -68,10 +73,11 @@ impl Value {
             Self::Unsigned(_) => Kind::Unsigned,
             Self::State(_) => Kind::State,
             Self::Energy(_) => Kind::Energy,
+            Self::Text(_) => Kind::Text,
         }
     }
 
-    /// As a floating-point number (energies in Wh, which loses single Wh above 2^53).
+    /// As a floating-point number (energies in Wh, which loses single Wh above 2^53; a text is 0).
     #[expect(clippy::cast_precision_loss, reason = "documented")]
     #[inline]
     pub fn as_f64(self) -> f64 {
@@ -81,6 +87,7 @@ impl Value {
             Self::Unsigned(count) => count as f64,
             Self::State(state) => f64::from(state),
             Self::Energy(energy) => energy.wh() as f64,
+            Self::Text(_) => 0.0,
         }
     }
 
@@ -89,7 +96,7 @@ impl Value {
     pub const fn as_u64(self) -> Option<u64> {
         match self {
             Self::Bool(yes) => Some(yes as u64),
-            Self::Number(_) => None,
+            Self::Number(_) | Self::Text(_) => None,
             Self::Unsigned(count) => Some(count),
             Self::State(state) => Some(state as u64),
             Self::Energy(energy) => Some(energy.wh()),
@@ -121,6 +128,7 @@ impl Value {
             Kind::Unsigned => whole(9.007_199_254_740_992e15).map(|n| Self::Unsigned(n as u64)),
             Kind::State => whole(65_535.0).map(|n| Self::State(n as u16)),
             Kind::Energy => whole(9.007_199_254_740_992e15).map(|n| Self::Energy(Energy::from_wh(n as u64))),
+            Kind::Text => None,
         }
     }
 }
@@ -134,6 +142,7 @@ impl fmt::Display for Value {
             Self::Unsigned(count) => write!(f, "{count}"),
             Self::State(state) => write!(f, "{state}"),
             Self::Energy(energy) => write!(f, "{}", energy.wh()),
+            Self::Text(text) => text.fmt(f),
         }
     }
 }

@@ -103,6 +103,8 @@ fn text(value: Value) -> (&'static str, String) {
         Value::Unsigned(count) => ("unsigned", count.to_string()),
         Value::State(state) => ("state", state.to_string()),
         Value::Energy(energy) => ("energy", energy.wh().to_string()),
+        // Nobody commands a text: it is not kept, and not read back.
+        Value::Text(_) => ("text", String::new()),
     }
 }
 

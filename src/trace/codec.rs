@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::decision::Decision;
 use crate::engine::Event;
 use crate::plant::ZoneId;
-use crate::point::{Doubt, Fault, PointId, Priority, Reading, Update, Value};
+use crate::point::{Doubt, Fault, PointId, Priority, Reading, Text, Update, Value};
 use crate::request::{Action, Origin, Request, Side, Write};
 use crate::time::{Mono, Now, Utc};
 use crate::units::Energy;
@@ -158,6 +158,10 @@ fn value(value: Value, out: &mut String) {
         Value::Unsigned(count) => write!(out, "u{count}"),
         Value::State(state) => write!(out, "s{state}"),
         Value::Energy(energy) => write!(out, "e{}", energy.wh()),
+        Value::Text(text) => {
+            out.push('t');
+            return escaped(text.as_str(), out);
+        }
     };
 }
 
@@ -233,6 +237,7 @@ fn parse_value(text: &str) -> Option<Value> {
     match text.split_at_checked(1)? {
         ("u", rest) => rest.parse().ok().map(Value::Unsigned),
         ("s", rest) => rest.parse().ok().map(Value::State),
+        ("t", rest) => Text::new(&unescaped(rest)?).map(Value::Text),
         ("e", rest) => rest.parse().ok().map(|wh| Value::Energy(Energy::from_wh(wh))),
         _ => Value::number(text.parse().ok()?),
     }
@@ -359,6 +364,7 @@ mod tests {
             any::<u64>().prop_map(Value::Unsigned),
             any::<u16>().prop_map(Value::State),
             any::<u64>().prop_map(|wh| Value::Energy(Energy::from_wh(wh))),
+            ".*".prop_filter_map("text", |text| Text::new(&text).map(Value::Text)),
         ]
     }
 

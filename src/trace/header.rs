@@ -261,6 +261,8 @@ impl Slot {
             Value::Unsigned(count) => ('u', count.to_string()),
             Value::State(state) => ('s', state.to_string()),
             Value::Energy(energy) => ('e', energy.wh().to_string()),
+            // Nobody commands a text.
+            Value::Text(_) => ('t', String::new()),
         };
         let (key, priority) = (slot.key.to_string(), slot.priority.get());
         Self { key, priority, kind, value, by: slot.by.clone(), at: slot.at.millis() }

@@ -16,6 +16,8 @@ pub enum Scalar {
     Whole(u64),
     /// A number.
     Number(f64),
+    /// A text.
+    Text(String),
 }
 
 impl std::fmt::Display for Scalar {
@@ -24,6 +26,7 @@ impl std::fmt::Display for Scalar {
             Self::Bool(yes) => write!(f, "{yes}"),
             Self::Whole(count) => write!(f, "{count}"),
             Self::Number(number) => write!(f, "{}", (number * 1e6).round() / 1e6),
+            Self::Text(text) => f.write_str(text),
         }
     }
 }

@@ -255,6 +255,7 @@ fn shown(point: &api::Point) -> Markup {
             format!("{number:.digits$} {}", point.unit)
         }
         (_, api::Scalar::Whole(count)) => format!("{count} {}", point.unit),
+        (_, api::Scalar::Text(text)) => text.clone(),
     };
     html! {
         @match (&point.text, &point.value, &point.last) {

@@ -22,13 +22,14 @@ pub struct Scene<'a> {
     pub now: Now,
 }
 
-const fn scalar(value: Value) -> api::Scalar {
+fn scalar(value: Value) -> api::Scalar {
     match value {
         Value::Bool(yes) => api::Scalar::Bool(yes),
         Value::Number(number) => api::Scalar::Number(number.get()),
         Value::Unsigned(count) => api::Scalar::Whole(count),
         Value::State(state) => api::Scalar::Whole(state as u64),
         Value::Energy(energy) => api::Scalar::Whole(energy.wh()),
+        Value::Text(text) => api::Scalar::Text(text.to_string()),
     }
 }
 
@@ -39,6 +40,7 @@ const fn kind(kind: Kind) -> &'static str {
         Kind::Unsigned => "unsigned",
         Kind::State => "state",
         Kind::Energy => "energy",
+        Kind::Text => "text",
     }
 }
 

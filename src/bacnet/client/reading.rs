@@ -3,7 +3,7 @@
 use super::Datum;
 use super::wire::{self, Found};
 use crate::plant::{PropertyPlace, RawNumber};
-use crate::point::{Doubt, Fault, Kind, Reading, Value};
+use crate::point::{Doubt, Fault, Kind, Reading, Text, Value};
 
 /// Status_Flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +39,7 @@ const fn number(datum: &Datum) -> Option<RawNumber> {
 pub(super) fn value(place: &PropertyPlace, kind: Kind, datum: &Datum) -> Result<Value, Fault> {
     match datum {
         Datum::Null => Err(Fault::Absent),
+        Datum::Text(text) if kind == Kind::Text => Text::new(text).map(Value::Text).ok_or(Fault::Absent),
         other => number(other).ok_or(Fault::Malformed).and_then(|raw| place.decode(raw, kind)),
     }
 }

@@ -12,7 +12,7 @@ use crate::bacnet::settings::{MAX_APDU, Password, Settings};
 use crate::bacnet::stack::{Effect, Stack};
 use crate::mapping::{BuiltinFiles, compile};
 use crate::plant::{Plant, ServiceObject, ShedLevel};
-use crate::point::{Image, PointKey, PriorityArray, Reading, Sample, Slot, Value};
+use crate::point::{Image, PointKey, PriorityArray, Reading, Sample, Slot, Text, Value};
 use crate::request::{Accepted, Action, Refusal, Verdict, Write};
 use crate::time::{Mono, Now, Utc};
 
@@ -131,6 +131,7 @@ impl Device {
             crate::point::Kind::Unsigned => Some(Value::Unsigned(number.into())),
             crate::point::Kind::State => Some(Value::State(number % 5 + 1)),
             crate::point::Kind::Energy => None,
+            crate::point::Kind::Text => Text::new(&number.to_string()).map(Value::Text),
         };
         let (id, now) = (def.id, self.now);
         self.image.seq += 1;

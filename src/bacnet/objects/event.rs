@@ -45,6 +45,7 @@ impl Reports {
             ObjectKind::BinaryOutput
             | ObjectKind::MultiStateInput
             | ObjectKind::MultiStateValue
+            | ObjectKind::CharacterStringValue
             | ObjectKind::Accumulator => None,
         }
     }

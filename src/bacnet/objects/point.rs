@@ -1,4 +1,4 @@
-//! Properties of an object that shows a point (clauses 12.1 to 12.4, 12.6 to 12.8, 12.18, 12.20, 12.41 to 12.43).
+//! Properties of an object that shows a point (clauses 12.1 to 12.4, 12.6 to 12.8, 12.18, 12.20, 12.37, 12.41 to 12.43).
 
 use bacnet_encoding::{constructed, primitives};
 use bacnet_types::constructed::{BACnetPrescale, BACnetScale};
@@ -27,6 +27,7 @@ enum Family {
     Binary,
     MultiState,
     Accumulator,
+    Text,
 }
 
 const fn family(kind: ObjectKind) -> Family {
@@ -40,6 +41,7 @@ const fn family(kind: ObjectKind) -> Family {
         ObjectKind::BinaryInput | ObjectKind::BinaryOutput | ObjectKind::BinaryValue => Family::Binary,
         ObjectKind::MultiStateInput | ObjectKind::MultiStateValue => Family::MultiState,
         ObjectKind::Accumulator => Family::Accumulator,
+        ObjectKind::CharacterStringValue => Family::Text,
     }
 }
 
@@ -47,7 +49,11 @@ const fn family(kind: ObjectKind) -> Family {
 const fn takes_commands(kind: ObjectKind) -> bool {
     !matches!(
         kind,
-        ObjectKind::AnalogInput | ObjectKind::BinaryInput | ObjectKind::MultiStateInput | ObjectKind::Accumulator
+        ObjectKind::AnalogInput
+            | ObjectKind::BinaryInput
+            | ObjectKind::MultiStateInput
+            | ObjectKind::Accumulator
+            | ObjectKind::CharacterStringValue
     )
 }
 
@@ -111,7 +117,8 @@ impl Shape {
 pub(super) fn rows(kind: ObjectKind, shape: Shape) -> Vec<Row> {
     use ObjectKind as K;
     // The value types of 2010 require fewer than their elders.
-    let young = matches!(kind, K::IntegerValue | K::LargeAnalogValue | K::PositiveIntegerValue);
+    let young =
+        matches!(kind, K::IntegerValue | K::LargeAnalogValue | K::PositiveIntegerValue | K::CharacterStringValue);
     let output = matches!(kind, K::AnalogOutput | K::BinaryOutput);
     let elder = if young { may } else { must };
     let mut rows = vec![
@@ -147,6 +154,7 @@ pub(super) fn rows(kind: ObjectKind, shape: Shape) -> Vec<Row> {
                 rows.push(may(P::STATE_TEXT));
             }
         }
+        Family::Text => {}
         Family::Accumulator => {
             rows.extend([must(P::SCALE), must(P::UNITS), may(P::PRESCALE), must(P::MAX_PRES_VALUE)]);
         }

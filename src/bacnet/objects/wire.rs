@@ -3,9 +3,10 @@
 use bacnet_encoding::primitives;
 use bytes::BytesMut;
 
+use super::put_text;
 use crate::bacnet::answer::Failure;
 use crate::plant::{ObjectFace, ObjectKind, PointDef};
-use crate::point::{Fault, Kind, PointState, Reading, Value};
+use crate::point::{Fault, Kind, PointState, Reading, Text, Value};
 use crate::units::Unit;
 
 /// A primitive value of Present_Value and its kin.
@@ -17,6 +18,8 @@ pub(in crate::bacnet) enum Wire {
     Unsigned(u64),
     Signed(i32),
     Enumerated(u32),
+    /// CharacterString; `None`: empty.
+    Text(Option<Text>),
 }
 
 impl Wire {
@@ -29,6 +32,7 @@ impl Wire {
             Self::Unsigned(value) => primitives::encode_app_unsigned(out, value),
             Self::Signed(value) => primitives::encode_app_signed(out, value),
             Self::Enumerated(value) => primitives::encode_app_enumerated(out, value),
+            Self::Text(text) => put_text(out, text.as_ref().map_or("", Text::as_str)),
         }
     }
 
@@ -39,7 +43,7 @@ impl Wire {
             Self::Double(value) => Some(value),
             Self::Unsigned(value) => Some(value as f64),
             Self::Signed(value) => Some(f64::from(value)),
-            Self::Null | Self::Enumerated(_) => None,
+            Self::Null | Self::Enumerated(_) | Self::Text(_) => None,
         }
     }
 
@@ -100,6 +104,10 @@ pub(super) fn show(def: &PointDef, face: &ObjectFace, value: Value) -> Wire {
             Some(count) if unit_of(def) == face.unit => Wire::Unsigned(count),
             _ => Wire::Unsigned(number().round().max(0.0) as u64),
         },
+        ObjectKind::CharacterStringValue => Wire::Text(match value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }),
     }
 }
 
@@ -124,6 +132,7 @@ const fn nothing(kind: ObjectKind) -> Wire {
         ObjectKind::BinaryInput | ObjectKind::BinaryOutput | ObjectKind::BinaryValue => Wire::Enumerated(0),
         ObjectKind::MultiStateInput | ObjectKind::MultiStateValue => Wire::Unsigned(1),
         ObjectKind::Accumulator | ObjectKind::PositiveIntegerValue => Wire::Unsigned(0),
+        ObjectKind::CharacterStringValue => Wire::Text(None),
     }
 }
 

@@ -40,6 +40,8 @@ fn plant() -> Plant {
         let (commanded, shown) = match kind {
             K::BinaryInput | K::BinaryOutput | K::BinaryValue => (testing::ENABLE, testing::ALARM),
             K::MultiStateInput | K::MultiStateValue => (testing::MODE, testing::STATE),
+            // It is empty there.
+            K::CharacterStringValue => (testing::STATE, testing::STATE),
             K::Accumulator | K::PositiveIntegerValue => (testing::HEARTBEAT, testing::ENERGY),
             K::AnalogInput | K::AnalogOutput | K::AnalogValue | K::IntegerValue | K::LargeAnalogValue => {
                 (testing::PERCENT, testing::DELIVERED)
@@ -59,7 +61,9 @@ fn alarm(kind: ObjectKind) -> Option<AlarmFace> {
     use ObjectKind as K;
     let condition = match kind {
         K::BinaryInput | K::BinaryValue => Condition::State(true),
-        K::BinaryOutput | K::MultiStateInput | K::MultiStateValue | K::Accumulator => return None,
+        K::BinaryOutput | K::MultiStateInput | K::MultiStateValue | K::Accumulator | K::CharacterStringValue => {
+            return None;
+        }
         _ => Condition::Limits { high: Some(1e6), low: None, deadband: 0.0 },
     };
     Some(AlarmFace { class: 1, condition, delay: Duration::ZERO, delay_normal: Duration::ZERO, event: false })

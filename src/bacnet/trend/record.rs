@@ -60,7 +60,8 @@ impl Record {
             Datum::Value(Wire::Unsigned(value), flags) => (UNSIGNED, flags, value),
             Datum::Value(Wire::Signed(value), flags) => (SIGNED, flags, i64::from(value).cast_unsigned()),
             Datum::Value(Wire::Enumerated(value), flags) => (ENUMERATED, flags, u64::from(value)),
-            Datum::Value(Wire::Null, flags) => (NULL, flags, 0),
+            // A log of a text is refused when the mapping is compiled.
+            Datum::Value(Wire::Null | Wire::Text(_), flags) => (NULL, flags, 0),
             Datum::Failure(failure) => {
                 (FAILURE, 0, u64::from(failure.class.to_raw()) << 16 | u64::from(failure.code.to_raw()))
             }
@@ -130,7 +131,7 @@ impl Record {
                     Wire::Signed(value) => primitives::encode_ctx_signed(out, 5, value),
                     Wire::Null => tags::encode_tag(out, 7, tags::TagClass::Context, 0),
                     // any-value
-                    Wire::Double(_) => {
+                    Wire::Double(_) | Wire::Text(_) => {
                         tags::encode_opening_tag(out, 10);
                         value.encode(out);
                         tags::encode_closing_tag(out, 10);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::plant::{DevicePlace, RegisterPlace, ScaleRegister, Split, Table as DataTable};
+use crate::plant::{DevicePlace, RegisterPlace, RegisterType, ScaleRegister, Split, Table as DataTable};
 use crate::written::{At, Findings, Item, Place, Read, Table};
 
 /// Those keys of a source.
@@ -11,11 +11,32 @@ use crate::written::{At, Findings, Item, Place, Read, Table};
 pub struct ExtraWritten {
     pub poll: Option<At<Duration>>,
     bits: Option<At<u64>>,
-    states: Option<Pairs<u64, u16>>,
+    states: Option<StatesWritten>,
     scale_register: Option<At<u32>>,
     factors: Option<Pairs<u16, f64>>,
     high: Option<At<u32>>,
     modulus: Option<At<u32>>,
+}
+
+/// `states = [[raw, state], ...]`: what stands in a register for each state.
+#[derive(Debug)]
+pub struct StatesWritten(Pairs<u64, u16>);
+
+impl StatesWritten {
+    pub fn read(t: &mut Table<'_>, f: &mut Findings) -> Option<Self> {
+        t.opt::<Vec<At<Pair<u64, u16>>>>("states", f).map(|at| Self(pairs(at)))
+    }
+
+    /// Where it stands.
+    pub const fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    /// Raw number and state; a raw number that is there twice is reported.
+    pub fn pairs(&self, f: &mut Findings) -> Vec<(u64, u16)> {
+        twice(&self.0.value, "a raw number", f);
+        self.0.value.iter().map(|pair| pair.value).collect()
+    }
 }
 
 /// `[[raw, meaning], ...]`
@@ -29,7 +50,7 @@ impl ExtraWritten {
         Self {
             poll: t.opt("poll", f),
             bits: t.opt::<Bits>("bits", f).map(|at| At { value: at.value.0, place: at.place }),
-            states: t.opt::<Vec<At<Pair<u64, u16>>>>("states", f).map(pairs),
+            states: StatesWritten::read(t, f),
             scale_register: t.opt("scale_register", f),
             factors: t.opt::<Vec<At<Pair<u16, f64>>>>("factors", f).map(pairs),
             high: t.opt("high", f),
@@ -41,7 +62,7 @@ impl ExtraWritten {
     fn any(&self) -> Option<(&'static str, &Place)> {
         [
             self.bits.as_ref().map(|at| ("bits", &at.place)),
-            self.states.as_ref().map(|at| ("states", &at.place)),
+            self.states.as_ref().map(|at| ("states", &at.0.place)),
             self.scale_register.as_ref().map(|at| ("scale_register", &at.place)),
             self.factors.as_ref().map(|at| ("factors", &at.place)),
             self.high.as_ref().map(|at| ("high", &at.place)),
@@ -56,6 +77,9 @@ impl ExtraWritten {
     pub fn apply(&self, place: &mut DevicePlace, base: u32, f: &mut Findings) {
         let (Some((key, at)), place) = (self.any(), place) else { return };
         match place {
+            DevicePlace::Register(place) if matches!(place.codec.kind, RegisterType::Text(_)) => {
+                f.error("place-does-not-fit", at, format!("a text has no `{key}`"), "leave it out");
+            }
             DevicePlace::Register(place) if matches!(place.table, DataTable::Input | DataTable::Holding) => {
                 self.apply_to_register(place, base, f);
             }
@@ -73,8 +97,7 @@ impl ExtraWritten {
             place.codec.mask = Some(at.value);
         }
         if let Some(at) = &self.states {
-            place.codec.states = at.value.iter().map(|pair| pair.value).collect();
-            twice(&at.value, "a raw number", f);
+            place.codec.states = at.pairs(f);
         }
         let number = |at: &At<u32>, f: &mut Findings| {
             let address = at.value.checked_sub(base).and_then(|address| u16::try_from(address).ok());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::FileDefaults;
+use super::{FileDefaults, StatesWritten};
 use crate::mapping::faces::{LAST_INSTANCE, ModbusWritten, ScalingWritten};
 use crate::plant::{Cov, ObjectRef, PRESENT_VALUE, property_number};
 use crate::units::Unit;
@@ -35,6 +35,7 @@ pub struct TargetWritten {
     pub priority: Option<At<u8>>,
     pub deadband: Option<At<f64>>,
     pub refresh: Option<At<Duration>>,
+    pub states: Option<StatesWritten>,
 }
 
 /// `[[target]]`: a target of a point that another file defines, such as one that the gateway computes.
@@ -135,6 +136,7 @@ impl TargetWritten {
             priority: t.opt("priority", f),
             deadband: t.opt("deadband", f),
             refresh: t.opt("refresh", f),
+            states: StatesWritten::read(t, f),
             at: FieldWritten::read(t, file, f),
         }
     }

@@ -7,7 +7,7 @@ mod parts;
 mod point;
 mod reads;
 
-pub use extra::ExtraWritten;
+pub use extra::{ExtraWritten, StatesWritten};
 pub use field::{FieldWritten, OutputWritten, PropertyWritten, TargetWritten};
 pub use parts::{DeviceWritten, HeaterWritten, LimitWritten, LossWritten, PowerOrShare, ZoneWritten};
 pub use point::{

@@ -6,7 +6,7 @@ use super::{ExtraWritten, FieldWritten, FileDefaults, Owner, TargetWritten};
 use crate::mapping::alarm::ClassWritten;
 use crate::mapping::faces::FaceWritten;
 use crate::mapping::service::ServiceParts;
-use crate::point::Kind;
+use crate::point::{Kind, Text};
 use crate::units::{Energy, Unit};
 use crate::written::{At, Findings, Item, Place, Read, Table, did_you_mean};
 
@@ -94,6 +94,7 @@ pub struct ServiceWritten {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Expected {
     Number(f64),
+    Text(Text),
     Absent,
 }
 
@@ -111,6 +112,7 @@ const KINDS: &[(Kind, &str)] = &[
     (Kind::Unsigned, "unsigned"),
     (Kind::State, "state"),
     (Kind::Energy, "energy"),
+    (Kind::Text, "text"),
 ];
 
 /// A kind's spelling in mapping files.
@@ -305,7 +307,14 @@ impl Read for Expected {
     fn read(item: &Item<'_>, f: &mut Findings) -> Option<Self> {
         match item.as_text() {
             Some("absent") => Some(Self::Absent),
-            _ => f64::read(item, f).map(Self::Number),
+            Some(text) => {
+                let text = Text::new(text);
+                if text.is_none() {
+                    item.wrong("a number, a text or \"absent\"", "what the registers mean", f);
+                }
+                text.map(Self::Text)
+            }
+            None => f64::read(item, f).map(Self::Number),
         }
     }
 }
