@@ -34,6 +34,9 @@ pub(super) struct Examined {
     pub plant: Option<Plant>,
     /// Worked examples that were evaluated.
     pub examples: usize,
+    /// The files that the mapping took, by name and text, its root first; for the trace, which holds what it was recorded
+    /// with.
+    pub files: Vec<(String, String)>,
     pub findings: Vec<Diagnostic>,
     /// The configuration file itself cannot be read: nothing was examined.
     pub unreadable: bool,
@@ -43,10 +46,26 @@ pub(super) struct Examined {
 /// else with everything that was found. The process environment comes on top of the file; relative paths of the settings
 /// start at the file, and those returned are resolved.
 pub fn load(config_path: Option<&Path>) -> Result<(Config, Plant, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let examined = examine(config_path, &environment());
-    match (examined.config, examined.plant) {
-        (Some(config), Some(plant)) => Ok((config, plant, examined.findings)),
-        _ => Err(examined.findings),
+    let loaded = examine(config_path, &environment()).loaded()?;
+    Ok((loaded.config, loaded.plant, loaded.warnings))
+}
+
+/// What something can start with.
+pub(super) struct Loaded {
+    pub config: Config,
+    pub plant: Plant,
+    pub warnings: Vec<Diagnostic>,
+    /// See [`Examined::files`].
+    pub files: Vec<(String, String)>,
+}
+
+impl Examined {
+    /// It, when it can be used, or else everything that was found.
+    pub(super) fn loaded(self) -> Result<Loaded, Vec<Diagnostic>> {
+        match (self.config, self.plant) {
+            (Some(config), Some(plant)) => Ok(Loaded { config, plant, warnings: self.findings, files: self.files }),
+            _ => Err(self.findings),
+        }
     }
 }
 
@@ -57,7 +76,8 @@ pub(super) fn environment() -> Vec<(String, String)> {
 
 /// The same, for whoever wants to know about both halves.
 pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> Examined {
-    let mut examined = Examined { config: None, plant: None, examples: 0, findings: Vec::new(), unreadable: false };
+    let mut examined =
+        Examined { config: None, plant: None, examples: 0, files: Vec::new(), findings: Vec::new(), unreadable: false };
     let file = match config_path.map_or_else(|| Ok(config::builtin_demo()), read) {
         Ok(file) => file,
         Err(finding) => {
@@ -104,7 +124,8 @@ pub(super) fn examine(config_path: Option<&Path>, env: &[(String, String)]) -> E
         }
     };
     let Some(mapping) = mapping else { return examined };
-    let compiled = compile(config_path.is_some().then_some(&directory), &mapping);
+    let (compiled, files) = compile(config_path.is_some().then_some(&directory), &mapping);
+    examined.files = files;
     examined.plant = compiled.plant;
     examined.examples = compiled.examples;
     examined.findings.extend(compiled.findings);
@@ -149,58 +170,50 @@ fn read(path: &Path) -> Result<Arc<SourceFile>, Diagnostic> {
     })
 }
 
-/// The mapping on the disk, or, for the built-in demonstration, the built-in one of that name.
-fn compile(directory: Option<&PathBuf>, mapping: &Path) -> Compiled {
+/// The mapping on the disk, or, for the built-in demonstration, the built-in one of that name; and the files that it took.
+fn compile(directory: Option<&PathBuf>, mapping: &Path) -> (Compiled, Vec<(String, String)>) {
     let root = mapping.file_name().unwrap_or_default().to_string_lossy();
-    match directory {
+    let files: Box<dyn Files> = match directory {
         Some(directory) => {
             let path = directory.join(mapping);
-            let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
-            mapping::compile(&root, &Beside { directory })
+            Box::new(Beside { directory: path.parent().map(Path::to_path_buf).unwrap_or_default() })
         }
-        None => mapping::compile(&root, &BuiltinFiles),
-    }
-}
-
-/// The files that a mapping takes, by name and text, its root first; of the built-in demonstration without a path. For the
-/// trace, which holds what it was recorded with.
-pub(super) fn mapping_files(mapping: Option<&Path>) -> Vec<(String, String)> {
-    let taken = Taken {
-        beside: mapping.map(|path| Beside { directory: path.parent().map(Path::to_path_buf).unwrap_or_default() }),
-        files: Mutex::default(),
+        None => Box::new(BuiltinFiles),
     };
-    let root = mapping.and_then(Path::file_name).map_or_else(|| DEMO.into(), |name| name.to_string_lossy());
-    drop(mapping::compile(&root, &taken));
-    taken.files.into_inner().unwrap_or_default()
+    let taken = Taken { files, list: Mutex::default() };
+    let compiled = mapping::compile(&root, &taken);
+    (compiled, taken.list.into_inner().unwrap_or_default())
 }
-
-/// The built-in demonstration's mapping.
-const DEMO: &str = "demo.toml";
 
 /// Notes what is read.
 struct Taken {
-    beside: Option<Beside>,
-    files: Mutex<Vec<(String, String)>>,
+    files: Box<dyn Files>,
+    list: Mutex<Vec<(String, String)>>,
 }
 
 impl Files for Taken {
     fn read(&self, name: &str) -> Result<String, String> {
-        let read = self.beside.as_ref().map_or_else(|| BuiltinFiles.read(name), |beside| beside.read(name));
-        let text = read.or_else(|why| mapping::builtin(name).map(str::to_owned).ok_or(why))?;
-        if let Ok(mut files) = self.files.lock() {
-            files.push((name.to_owned(), text.clone()));
+        let read = self.files.read(name);
+        let builtin = || mapping::builtin(name).filter(|_| !self.files.is_there(name));
+        let text = read.as_deref().ok().or_else(builtin);
+        if let (Some(text), Ok(mut list)) = (text, self.list.lock()) {
+            list.push((name.to_owned(), text.to_owned()));
         }
-        Ok(text)
+        read
+    }
+
+    fn is_there(&self, name: &str) -> bool {
+        self.files.is_there(name)
+    }
+
+    fn shown(&self, name: &str) -> String {
+        self.files.shown(name)
     }
 }
 
 /// The built-in demonstration with settings of this run in place of the process environment.
-pub(super) fn demo(settings: &[(String, String)]) -> Result<(Config, Plant), Vec<Diagnostic>> {
-    let examined = examine(None, settings);
-    match (examined.config, examined.plant) {
-        (Some(config), Some(plant)) => Ok((config, plant)),
-        _ => Err(examined.findings),
-    }
+pub(super) fn demo(settings: &[(String, String)]) -> Result<Loaded, Vec<Diagnostic>> {
+    examine(None, settings).loaded()
 }
 
 /// The state directory that a configuration file names, whatever else is wrong with it.

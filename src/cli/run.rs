@@ -26,18 +26,19 @@ pub struct Args {
 
 /// Run it.
 pub fn run(args: &Args) -> u8 {
-    let (config, plant, warnings) = match load::load(Some(&args.config)) {
-        Ok(loaded) => loaded,
-        Err(findings) => {
-            for finding in &findings {
-                complain(finding);
+    let load::Loaded { config, plant, warnings, files } =
+        match load::examine(Some(&args.config), &load::environment()).loaded() {
+            Ok(loaded) => loaded,
+            Err(findings) => {
+                for finding in &findings {
+                    complain(finding);
+                }
+                let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+                let plural = if errors == 1 { "" } else { "s" };
+                complain(format_args!("heatgate: {errors} error{plural} in the configuration; nothing was started"));
+                return EXIT_USAGE;
             }
-            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-            let plural = if errors == 1 { "" } else { "s" };
-            complain(format_args!("heatgate: {errors} error{plural} in the configuration; nothing was started"));
-            return EXIT_USAGE;
-        }
-    };
+        };
     telemetry::start(&config.log.filter, config.log.json);
     for warning in &warnings {
         complain(warning);
@@ -54,8 +55,7 @@ pub fn run(args: &Args) -> u8 {
             outside: BTreeSet::new(),
             observe,
         };
-        let files = load::mapping_files(Some(&setup.config.mapping));
-        runtime.block_on(serve(setup, &files))
+        runtime.block_on(serve(setup, files))
     });
     match outcome {
         Ok(false) => 0,
@@ -68,10 +68,11 @@ pub fn run(args: &Args) -> u8 {
 }
 
 /// True: it ended because a restart was asked for.
-async fn serve(setup: Setup, files: &[(String, String)]) -> Result<bool, String> {
+async fn serve(setup: Setup, files: Vec<(String, String)>) -> Result<bool, String> {
     let site = setup.config.site.id.clone();
     let stop = told_to_stop();
-    let gateway = Gateway::start_recorded(setup, files).await.map_err(|error| error.to_string())?;
+    let gateway = Gateway::start_recorded(setup, &files).await.map_err(|error| error.to_string())?;
+    drop(files);
     let at = gateway.addresses();
     let bacnet = at.bacnet.map(|address| address.to_string());
     tracing::info!(%site, modbus = %at.modbus, bacnet, http = %at.http, local = %at.local.display(), "serving");

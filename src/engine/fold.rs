@@ -10,7 +10,7 @@ use crate::time::Now;
 pub(super) fn fold(plant: &Plant, image: &mut Image, update: Update, now: Now) {
     let Some(def) = plant.point(update.point) else { return };
     let from_field = matches!(def.source, Source::Device(_) | Source::Heater(_)) || plant_link(plant, update.point);
-    let Some(state) = image.get_mut(update.point).filter(|_| from_field) else { return };
+    let Some(state) = from_field.then(|| image.get_mut(update.point)).flatten() else { return };
     let reading = match update.reading {
         Reading::Good(value) | Reading::Uncertain(value, _) if value.kind() != def.kind => {
             Reading::Bad(Fault::Malformed)
@@ -69,9 +69,10 @@ impl Ages {
     pub fn sweep(&self, image: &mut Image, now: Now) -> bool {
         let mut turned = false;
         for (point, age) in &self.0 {
-            let Some(state) = image.get_mut(*point) else { continue };
-            if let Reading::Good(value) = state.sample.reading
-                && now.mono.since(state.sample.at.mono) > *age
+            let Some(sample) = image.get(*point).map(|state| state.sample) else { continue };
+            if let Reading::Good(value) = sample.reading
+                && now.mono.since(sample.at.mono) > *age
+                && let Some(state) = image.get_mut(*point)
             {
                 state.sample.reading = Reading::Uncertain(value, Doubt::Stale);
                 turned = true;

@@ -420,10 +420,9 @@ impl Engine {
         let seq = self.image.seq;
         let changed: Vec<PointId> = self
             .image
-            .iter()
-            .zip(self.published.iter())
-            .filter(|((_, new), (_, old))| new.sample.reading != old.sample.reading)
-            .map(|((point, _), _)| point)
+            .touched_since(&self.published)
+            .filter(|(point, new)| new.sample.reading != self.published.reading(*point))
+            .map(|(point, _)| point)
             .collect();
         for point in changed {
             if let Some(state) = self.image.get_mut(point) {

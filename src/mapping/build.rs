@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use super::Profiles;
 use super::faces::table_word;
 use super::target::TargetKey;
 use super::written::{ServiceKind, ServiceWritten, SiteFile, TemplateFile, ZoneWritten};
+use crate::diagnostic::SourceFile;
 use crate::plant::{HeaterId, ObjectKind, Plant, PointDef, ServiceObject, SiteRole, Source, Table, ZoneId, ZoneRole};
 use crate::point::{Kind, PointId, PointKey};
 use crate::units::Unit;
-use crate::written::{At, Findings, Place, did_you_mean};
+use crate::written::{At, Findings, Parts, Place, did_you_mean};
 
 /// The first segment of the gateway's own points.
 const OWN: &str = "gateway";
@@ -88,8 +90,15 @@ impl Builder {
         }
     }
 
-    /// Everything, in the order in which later parts refer to earlier ones.
-    pub fn site(&mut self, site: &SiteFile, templates: &[TemplateFile], profiles: &Profiles) {
+    /// Everything, in the order in which later parts refer to earlier ones. `long`: the site's points, when there are so
+    /// many that they are read only now.
+    pub fn site(
+        &mut self,
+        site: &SiteFile,
+        long: Option<(&Arc<SourceFile>, &Parts)>,
+        templates: &[TemplateFile],
+        profiles: &Profiles,
+    ) {
         self.heaters(&site.heaters);
         self.devices(&site.devices, profiles);
         let zones = self.zones(&site.zones);
@@ -107,6 +116,11 @@ impl Builder {
         self.meters(&zones, &site.devices, profiles);
         for point in &site.points {
             self.point(point, Layout::default());
+        }
+        for document in long.into_iter().flat_map(|(file, parts)| parts.documents(file)) {
+            for point in site.more(&document, &mut self.f) {
+                self.point(&point, Layout::default());
+            }
         }
         for output in &site.outputs {
             let Some(name) = &output.point else { continue };
@@ -133,6 +147,8 @@ impl Builder {
         self.plant.modbus.faces.sort_by_key(|face| (face.table, face.address));
         self.plant.modbus.zero_filled.sort_unstable();
         self.plant.bacnet.sort_by_key(|face| (face.kind, face.instance));
+        self.plant.points.shrink_to_fit();
+        self.plant.devices.iter_mut().for_each(|device| device.points.shrink_to_fit());
         (self.plant, self.f)
     }
 
@@ -147,7 +163,7 @@ impl Builder {
         for point in &template.points {
             // A site that defines a point of the same name replaces the template's.
             let key = point.name.as_ref().map(|at| at.value.replace("{zone}", &name));
-            if !site.points.iter().any(|own| own.name.as_ref().map(|at| &at.value) == key.as_ref()) {
+            if !key.is_some_and(|key| site.names.contains(&key)) {
                 self.point(point, layout);
             }
         }

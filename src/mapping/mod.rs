@@ -25,12 +25,12 @@ mod tests;
 
 pub use builtin::{BUILTIN, builtin};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Severity, SourceFile};
 use crate::plant::Plant;
-use crate::written::{Document, Findings, Place, did_you_mean};
+use crate::written::{Document, Findings, Parts, Place, did_you_mean};
 use build::Builder;
 use written::{ProfileFile, SiteFile, TemplateFile};
 
@@ -71,8 +71,16 @@ pub struct Compiled {
     pub examples: usize,
 }
 
+/// From here on a site's file is read in parts, in bytes.
+const LONG: usize = 64 * 1024;
+
 /// Compile a site's mapping. `root` is the name of its file, relative to the directory that `files` reads from.
 pub fn compile(root: &str, files: &dyn Files) -> Compiled {
+    compile_in_parts(root, files, LONG)
+}
+
+/// [`compile`], with another length from which on a file is read in parts.
+fn compile_in_parts(root: &str, files: &dyn Files, long: usize) -> Compiled {
     let mut findings = Findings::default();
     let text = match load(root, files) {
         Ok(file) => file,
@@ -87,14 +95,22 @@ pub fn compile(root: &str, files: &dyn Files) -> Compiled {
             return Compiled { plant: None, findings: findings.sorted(), examples: 0 };
         }
     };
-    let site = SiteFile::read(&Document::parse(&text, &mut findings), &mut findings);
+    let mut names = BTreeSet::new();
+    let parts = Parts::cut(&text, "point", long, |mut point| {
+        names.extend(point.opt::<String>("name", &mut Findings::default()).map(|at| at.value));
+    });
+    let mut site = match parts.as_ref().and_then(|parts| parts.rest(&text)) {
+        Some(rest) => SiteFile::read(&rest, &mut findings),
+        None => SiteFile::read(&Document::parse(&text, &mut findings), &mut findings),
+    };
+    site.names.extend(names);
     let templates = templates(&site, files, &mut findings);
     let profiles = profiles(&site, files, &mut findings);
 
     let examples = profiles.values().flatten().map(|profile| profile.examples.len()).sum();
 
     let mut builder = Builder::new(findings);
-    builder.site(&site, &templates, &profiles);
+    builder.site(&site, parts.as_ref().map(|parts| (&text, parts)), &templates, &profiles);
     let (plant, findings) = builder.finish();
     Compiled { plant: (!findings.any_error()).then_some(plant), findings: findings.sorted(), examples }
 }

@@ -57,6 +57,41 @@ fn every_shipped_file_is_built_in_and_used_by_a_shipped_site() {
 }
 
 #[test]
+fn a_file_read_in_parts_gives_the_same_plant_and_findings() {
+    for root in ["demo.toml", "example-site.toml"] {
+        let (whole, parts) = (compile(root, &BuiltinFiles), compile_in_parts(root, &BuiltinFiles, 0));
+        assert_eq!((whole.plant, whole.findings), (parts.plant, parts.findings), "{root}");
+    }
+    // Many points, a fault in one of them, one that replaces a template's, and a zone that goes on after them.
+    let mut text = String::from(
+        "use = [\"digital-boiler.toml\"]\naddress_base = 0\nword_order = \"ABCD\"\n[[device]]\nname = \"d\"\n\
+         link = \"modbus-tcp://127.0.0.1:502\"\nunit_id = 1\npoll = \"1s\"\n[[heater]]\nname = \"h\"\n\
+         rated_power = \"30 kW\"\nidle = \"25 %\"\nefficiency = 0.95\n[[zone]]\nname = \"hall\"\nindex = 0\n\
+         heaters = [\"h\"]\n",
+    );
+    for n in 0..600 {
+        let unit = if n == 300 { "furlong" } else { "" };
+        text.push_str(&format!(
+            "\n[[point]]\nname = \"d/p{n}\"\nunit = \"{unit}\"\n\
+             source = {{ device = \"d\", holding = {n}, type = \"u16\" }}\n"
+        ));
+    }
+    text.push_str(
+        "[[point]]\nname = \"hall/outdoor_temperature\"\nunit = \"degC\"\nrole = \"zone.outdoor_temperature\"\n",
+    );
+    text.push_str("source = { device = \"d\", holding = 700, type = \"s16\", scale = 0.1 }\nunknown = 1\n");
+    let good = text.replace("furlong", "").replace("unknown = 1\n", "");
+    for (text, errors) in [(text.clone() + "[zone.on_bms_loss]\nhold = \"3m\"\n", true), (text, true), (good, false)] {
+        let files = One(text);
+        let (whole, parts) =
+            (compile_in_parts("site.toml", &files, usize::MAX), compile_in_parts("site.toml", &files, 0));
+        assert_eq!(whole.plant.is_none(), errors, "{}", shown(&whole.findings));
+        assert_eq!(shown(&whole.findings), shown(&parts.findings));
+        assert_eq!((whole.plant, whole.findings), (parts.plant, parts.findings));
+    }
+}
+
+#[test]
 fn the_plant_keeps_its_promises() {
     for root in ["demo.toml", "example-site.toml"] {
         let plant = plant(root);

@@ -1,4 +1,4 @@
-//! The client: one task that owns all state, one that polls rumqttc's event loop and hands its events over.
+//! The client: one task that owns all state, and one for each connection ([`super::wire`]) that hands its events over.
 //!
 //! ```text
 //!             retry                    CONNACK
@@ -7,9 +7,9 @@
 //!     └───────────────────────┴──────────────────────┘  an error, or nothing acknowledged for 10 s
 //! ```
 //!
-//! rumqttc forgets what waits in it when the session is gone, and blocks in a stall. So nothing waits in it: messages are
-//! given to it only while connected and within a window ([`super::outbox::WINDOW`], and one command for each heater),
-//! each is tracked to its PUBACK, and every connection has an event loop of its own.
+//! A connection forgets what waits in it when it ends, and blocks in a stall. So nothing waits in it: messages are given to
+//! it only while it is up and within a window ([`super::outbox::WINDOW`], and one command for each heater), and each is
+//! tracked to its PUBACK.
 //!
 //! While the broker is away the gateway goes on. Telemetry ages as always; once a heater's `max_age` has passed since the
 //! link was lost its points turn bad, with no communication as the cause.
@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{LastWill, Packet, Publish, SubscribeFilter, SubscribeReasonCode};
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing};
+use rumqttc::mqttbytes::v4::{
+    Connect, Disconnect, LastWill, Packet, Publish, Subscribe, SubscribeFilter, SubscribeReasonCode,
+};
+use rumqttc::{Event, Outgoing, Request as MqttRequest};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -34,6 +36,7 @@ use super::payloads::Id;
 use super::readings;
 use super::topics::Topics;
 use super::window::Window;
+use super::wire::{self, Happenings, Opening};
 use crate::durable::SavedInterval;
 use crate::plant::{HeaterId, Plant, SiteRole};
 use crate::point::{PointId, PointKey, Reading, Update, Value};
@@ -132,10 +135,10 @@ pub(super) async fn run_with(
 
 /// A connection being made, or made.
 struct Connection {
-    client: AsyncClient,
-    events: mpsc::Receiver<Result<Event, ConnectionError>>,
+    requests: mpsc::Sender<MqttRequest>,
+    events: mpsc::Receiver<Happenings>,
     up: bool,
-    _poller: AbortOnDropHandle<()>,
+    _wire: AbortOnDropHandle<()>,
 }
 
 enum Link {
@@ -242,7 +245,7 @@ impl Client {
             tokio::select! {
                 happened = happens(&mut self.link) => match happened {
                     Happened::Retry => self.connect(),
-                    Happened::Event(event) => self.on_event(event),
+                    Happened::Events(events) => self.on_events(events),
                     Happened::Failed(cause) => self.fail(&cause),
                 },
                 permit = readings.reserve(), if engine && !self.feed.is_empty() => match permit {
@@ -297,27 +300,39 @@ impl Client {
         self.ports.metrics.up(LINK, false);
     }
 
-    /// Begin a connection, with an event loop of its own.
+    /// Begin a connection, with a task of its own.
     fn connect(&mut self) {
-        let mut options = MqttOptions::new(&self.settings.client_id, &self.settings.host, self.settings.port);
-        let keep_alive = self.settings.keep_alive.clamp(Duration::from_secs(1), Duration::from_secs(65_535));
-        options.set_keep_alive(keep_alive);
-        options.set_max_packet_size(MAX_PACKET, MAX_PACKET);
+        let mut connect = Connect::new(&self.settings.client_id);
+        connect.keep_alive = u16::try_from(self.settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1);
         let will = self.identity.status("offline", self.ports.time.now());
-        options.set_last_will(LastWill::new(self.topics.status(), will, QoS::AtLeastOnce, true));
+        connect.last_will = Some(LastWill::new(self.topics.status(), will, QoS::AtLeastOnce, true));
         if let Some(username) = &self.settings.username {
-            options.set_credentials(username, self.settings.password.as_deref().unwrap_or_default());
+            connect.set_login(username, self.settings.password.as_deref().unwrap_or_default());
         }
         // Everything that can ever wait in there at once: the window, a command for each heater, the subscriptions.
         let most = WINDOW + self.plant.heaters.len() + 64;
-        // Packet ids come round after this many; far more than the window, so none is met again while it is in use.
-        options.set_inflight(u16::try_from(most * 16).unwrap_or(u16::MAX));
-        let (client, mut event_loop) = AsyncClient::new(options, most);
-        // A command waits for no segment to fill up: 40 ms less from command to acknowledgement.
-        event_loop.network_options.set_tcp_nodelay(true);
+        let opening = Opening {
+            host: self.settings.host.clone(),
+            port: self.settings.port,
+            connect,
+            max_packet: MAX_PACKET,
+            // Far more than the window, so that none is met again while it is in use.
+            ids: u16::try_from(most * 16).unwrap_or(u16::MAX),
+        };
+        let (requests, asked) = mpsc::channel(most);
         let (sender, events) = mpsc::channel(64);
-        let poller = AbortOnDropHandle::new(tokio::spawn(poll(event_loop, sender)));
-        self.link = Link::Open(Connection { client, events, up: false, _poller: poller });
+        let wire = AbortOnDropHandle::new(tokio::spawn(wire::run(opening, asked, sender)));
+        self.link = Link::Open(Connection { requests, events, up: false, _wire: wire });
+    }
+
+    /// What a connection says, as long as it is the connection.
+    fn on_events(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.on_event(event);
+            if matches!(self.link, Link::Down(_)) {
+                break;
+            }
+        }
     }
 
     fn on_event(&mut self, event: Event) {
@@ -349,7 +364,7 @@ impl Client {
         let filters = self.topics.filters(&self.plant);
         for some in filters.chunks(FILTERS_AT_ONCE) {
             let filters = some.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
-            if connection.client.try_subscribe_many(filters).is_err() {
+            if connection.requests.try_send(MqttRequest::Subscribe(Subscribe::new_many(filters))).is_err() {
                 return self.fail("request queue full");
             }
         }
@@ -415,7 +430,9 @@ impl Client {
             return;
         }
         while let Some(message) = self.outbox.next(self.window.others()) {
-            let given = connection.client.try_publish(message.topic, QoS::AtLeastOnce, message.retain, message.payload);
+            let mut publish = Publish::new(message.topic, QoS::AtLeastOnce, message.payload);
+            publish.retain = message.retain;
+            let given = connection.requests.try_send(MqttRequest::Publish(publish));
             self.window.given(message.tag);
             if given.is_err() {
                 return self.fail("request queue full");
@@ -427,7 +444,7 @@ impl Client {
         self.ending = Ending::Goodbye;
         if let Link::Open(connection) = &self.link {
             // A full queue means a dead connection; the broker will publish the will instead.
-            let _ = connection.client.try_disconnect();
+            let _ = connection.requests.try_send(MqttRequest::Disconnect(Disconnect));
         }
     }
 
@@ -469,7 +486,7 @@ fn pause(attempts: u32, timing: Timing) -> Duration {
 
 enum Happened {
     Retry,
-    Event(Event),
+    Events(Vec<Event>),
     Failed(String),
 }
 
@@ -481,9 +498,9 @@ async fn happens(link: &mut Link) -> Happened {
             Happened::Retry
         }
         Link::Open(connection) => match connection.events.recv().await {
-            Some(Ok(event)) => Happened::Event(event),
+            Some(Ok(events)) => Happened::Events(events),
             Some(Err(error)) => Happened::Failed(error.to_string()),
-            None => Happened::Failed("the event loop has ended".to_owned()),
+            None => Happened::Failed("the connection has ended".to_owned()),
         },
     }
 }
@@ -497,17 +514,6 @@ async fn renewed(unsent: &mut Option<watch::Receiver<Arc<Vec<SavedInterval>>>>) 
         *unsent = None;
     }
     std::future::pending().await
-}
-
-/// Poll the event loop until its first error. It is not cancel-safe, so it has a task of its own.
-async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, ConnectionError>>) {
-    loop {
-        let polled = event_loop.poll().await;
-        let failed = polled.is_err();
-        if events.send(polled).await.is_err() || failed {
-            return;
-        }
-    }
 }
 
 /// Ask the engine, one set after the other, so that two writes of one sender stay in order.

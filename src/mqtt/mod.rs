@@ -19,6 +19,7 @@ mod set;
 mod topics;
 mod views;
 mod window;
+mod wire;
 
 #[cfg(test)]
 mod testing;

@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 use crate::time::{Now, TimeSource};
 
 /// Messages other than commands that may be unacknowledged: a burst of views leaves the way free for a command.
-pub(super) const WINDOW: usize = 32;
+pub(super) const WINDOW: usize = 64;
 /// Events that wait; beyond it the oldest is dropped and counted.
 const MAX_EVENTS: usize = 256;
 /// Answers to sets that wait; beyond it the oldest is dropped and counted.

@@ -17,6 +17,9 @@ use crate::units::Unit;
 /// Everything is shown again after this long, in site time.
 const REPEAT: Duration = Duration::from_secs(60);
 
+/// How often ages are looked at, at most, in site time.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// One retained topic: what it shows, since when, and whether it is due.
 #[derive(Debug, Clone)]
 struct Shown<T> {
@@ -60,11 +63,13 @@ struct DemandOut<'a> {
 #[derive(Debug)]
 pub(super) struct Views {
     points: Vec<Shown<Reading>>,
-    due_points: VecDeque<usize>,
+    due_points: VecDeque<PointId>,
     zones: Vec<Shown<Demand>>,
     due_zones: VecDeque<usize>,
-    /// Sequence number of the image that was looked at last.
-    looked: u64,
+    /// The image that was looked at last: what it shares with the next one needs no second look.
+    looked: Image,
+    /// When it is looked again which points were not shown for long.
+    repeat: Mono,
 }
 
 impl Views {
@@ -74,7 +79,8 @@ impl Views {
             due_points: VecDeque::new(),
             zones: vec![Shown::NEVER; plant.zones.len()],
             due_zones: VecDeque::new(),
-            looked: 0,
+            looked: Image::default(),
+            repeat: Mono::START,
         }
     }
 
@@ -84,24 +90,28 @@ impl Views {
         self.zones.fill(Shown::NEVER);
         self.due_points.clear();
         self.due_zones.clear();
+        self.looked = Image::default();
+        self.repeat = Mono::START;
     }
 
     /// Mark what has changed, or was not shown for long. How many changes overtook one that still waits.
     pub fn look(&mut self, plant: &Plant, image: &Image, now: Mono) -> usize {
         let mut overtaken = 0;
-        let fresh = std::mem::replace(&mut self.looked, image.seq) != image.seq;
-        for (index, (def, shown)) in plant.points.iter().zip(&mut self.points).enumerate() {
-            let Some(state) = image.get(def.id) else { continue };
+        let before = std::mem::replace(&mut self.looked, image.clone());
+        let fresh = before.seq != image.seq;
+        for (id, state) in image.touched_since(&before) {
+            let (Some(def), Some(shown)) = (plant.point(id), self.points.get_mut(id.index())) else { continue };
             let changed = shown.last.is_none_or(|(last, _)| differs(def, last, state.reading()));
-            if !changed && !shown.old(now) {
+            if !changed {
                 continue;
             }
             if shown.mark() {
-                self.due_points.push_back(index);
-            } else if fresh && changed && state.changed == image.seq {
+                self.due_points.push_back(id);
+            } else if fresh && state.changed == image.seq {
                 overtaken += 1;
             }
         }
+        self.repeat(image, now);
         for (index, (zone, shown)) in plant.zones.iter().zip(&mut self.zones).enumerate() {
             let changed = shown.last.as_ref().is_none_or(|(last, _)| *last != demand(plant, zone, image));
             if (changed || shown.old(now)) && shown.mark() {
@@ -109,6 +119,24 @@ impl Views {
             }
         }
         overtaken
+    }
+
+    /// Mark the points that were not shown for long.
+    fn repeat(&mut self, image: &Image, now: Mono) {
+        if now < self.repeat {
+            return;
+        }
+        let mut oldest = now;
+        for ((id, _), shown) in image.iter().zip(&mut self.points) {
+            if shown.old(now) {
+                if shown.mark() {
+                    self.due_points.push_back(id);
+                }
+            } else if let Some((_, at)) = shown.last {
+                oldest = oldest.min(at);
+            }
+        }
+        self.repeat = oldest.after(REPEAT).max(now.after(LOOK));
     }
 
     /// The next topic and payload that is due: demands first.
@@ -120,9 +148,9 @@ impl Views {
             *shown = Shown { last: Some((demand, now.mono)), due: false };
             return Some((topics.demand(&zone.name), payload));
         }
-        while let Some(index) = self.due_points.pop_front() {
-            let (Some(def), Some(shown)) = (plant.points.get(index), self.points.get_mut(index)) else { continue };
-            let Some(state) = image.get(def.id) else { continue };
+        while let Some(id) = self.due_points.pop_front() {
+            let (Some(def), Some(shown)) = (plant.point(id), self.points.get_mut(id.index())) else { continue };
+            let Some(state) = image.get(id) else { continue };
             let reading = state.reading();
             *shown = Shown { last: Some((reading, now.mono)), due: false };
             return Some((topics.point(&def.key), json(&point(def, reading, state.sample.at))));

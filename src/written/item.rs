@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toml::de::{DeArray, DeValue};
 
-use super::{At, Findings, Place, Table, did_you_mean};
+use super::{At, Findings, Place, Table, did_you_mean, moved};
 use crate::diagnostic::SourceFile;
 
 /// One value as written.
@@ -13,6 +13,8 @@ use crate::diagnostic::SourceFile;
 pub struct Item<'a> {
     pub(super) file: &'a Arc<SourceFile>,
     pub(super) value: &'a DeValue<'a>,
+    /// Where the parsed text begins in the file.
+    pub(super) start: usize,
     pub(super) span: Range<usize>,
     /// The key that it stands under.
     pub key: &'static str,
@@ -69,7 +71,7 @@ impl<'a> Item<'a> {
     pub fn items(&self) -> Vec<Item<'a>> {
         let list = |list: &'a DeArray<'a>| {
             list.iter()
-                .map(|item| Item { value: item.get_ref(), span: item.span(), ..self.clone() })
+                .map(|item| Item { value: item.get_ref(), span: moved(item.span(), self.start), ..self.clone() })
                 .collect::<Vec<_>>()
         };
         self.value.as_array().map(list).unwrap_or_default()
@@ -81,6 +83,7 @@ impl<'a> Item<'a> {
             return Some(Table {
                 file: self.file,
                 table,
+                start: self.start,
                 span: self.span.clone(),
                 name: format!("`{}`", self.key),
                 asked: Vec::new(),

@@ -3,10 +3,12 @@
 //! once.
 
 mod item;
+mod parts;
 mod quantity;
 mod suggest;
 
 pub use item::{Item, Read};
+pub use parts::Parts;
 pub use quantity::PercentPerMinute;
 pub use suggest::did_you_mean;
 
@@ -83,6 +85,8 @@ impl Findings {
 pub struct Document<'a> {
     file: &'a Arc<SourceFile>,
     root: Spanned<DeTable<'a>>,
+    /// Where its text begins in the file.
+    start: usize,
     broken: bool,
 }
 
@@ -95,7 +99,18 @@ impl<'a> Document<'a> {
             let place = Place { file: Arc::clone(file), span };
             findings.error("syntax", &place, first_line(error.message()), syntax_help(&place));
         }
-        Self { file, root, broken: !errors.is_empty() }
+        Self { file, root, start: 0, broken: !errors.is_empty() }
+    }
+
+    /// Parse a piece of a file's text, `start` bytes into it; `None` when there is any error of syntax.
+    fn piece(file: &'a Arc<SourceFile>, text: &'a str, start: usize) -> Option<Self> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        errors.is_empty().then_some(Self { file, root, start, broken: false })
+    }
+
+    /// Whether this key, and no other, stands at its top level.
+    fn has_only(&self, key: &str) -> bool {
+        self.root.get_ref().keys().all(|written| written.get_ref().as_ref() == key)
     }
 
     /// Its top level.
@@ -103,12 +118,18 @@ impl<'a> Document<'a> {
         Table {
             file: self.file,
             table: self.root.get_ref(),
+            start: self.start,
             span: 0..0,
             name: "the file".to_owned(),
             asked: Vec::new(),
             broken: self.broken,
         }
     }
+}
+
+/// From a piece of a text to the whole.
+const fn moved(span: Range<usize>, start: usize) -> Range<usize> {
+    span.start + start..span.end + start
 }
 
 fn first_line(message: &str) -> String {
@@ -131,6 +152,8 @@ fn syntax_help(at: &Place) -> &'static str {
 pub struct Table<'a> {
     file: &'a Arc<SourceFile>,
     table: &'a DeTable<'a>,
+    /// Where the parsed text begins in the file.
+    start: usize,
     span: Range<usize>,
     name: String,
     asked: Vec<&'static str>,
@@ -152,7 +175,8 @@ impl<'a> Table<'a> {
     pub fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.asked.push(key);
         let value = self.table.get(key)?;
-        Some(Item { file: self.file, value: value.get_ref(), span: value.span(), key, broken: self.broken })
+        let span = moved(value.span(), self.start);
+        Some(Item { file: self.file, value: value.get_ref(), start: self.start, span, key, broken: self.broken })
     }
 
     /// A field that may be left out.
@@ -206,7 +230,7 @@ impl<'a> Table<'a> {
         for key in self.table.keys() {
             let text = key.get_ref().as_ref();
             if !self.asked.contains(&text) {
-                let place = Place { file: Arc::clone(self.file), span: key.span() };
+                let place = Place { file: Arc::clone(self.file), span: moved(key.span(), self.start) };
                 let help = did_you_mean(text, self.asked.iter().copied());
                 findings.error("unknown-key", &place, format!("{} has no key `{text}`", self.name), help);
             }

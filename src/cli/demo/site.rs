@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Args, Part};
 use crate::cli::load;
-use crate::config::Config;
 use crate::gateway::clock::SystemClock;
 use crate::gateway::{Gateway, Setup, StartError};
 use crate::plant::{HeaterId, Link, ModbusLine, Plant};
@@ -132,7 +131,7 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         }
     };
     let state_dir = args.state_dir.clone().or_else(|| state.as_ref().map(|dir| dir.0.clone())).unwrap_or_default();
-    let (config, mut plant) = configure(args, broker, &state_dir)?;
+    let load::Loaded { config, mut plant, files, .. } = configure(args, broker, &state_dir)?;
     let site_id = config.site.id.clone();
 
     let meter_outside = left_out.contains(&Part::Meter);
@@ -168,7 +167,6 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
         outside: heaters_outside,
         observe: false,
     };
-    let files = load::mapping_files(None);
     let gateway =
         Gateway::start_recorded(setup, &files).await.map_err(|error| DemoError::Gateway(as_option(&error)))?;
 
@@ -205,7 +203,7 @@ pub(super) async fn start(args: &Args, time: &Arc<SystemClock>) -> Result<Runnin
 }
 
 /// The shipped demonstration files with this run's addresses.
-fn configure(args: &Args, broker: SocketAddr, state_dir: &std::path::Path) -> Result<(Config, Plant), DemoError> {
+fn configure(args: &Args, broker: SocketAddr, state_dir: &std::path::Path) -> Result<load::Loaded, DemoError> {
     let overrides = [
         ("HEATGATE__MODBUS__LISTEN", args.modbus.to_string()),
         ("HEATGATE__BACNET__LISTEN", args.bacnet.to_string()),

@@ -17,6 +17,7 @@ pub use point::{
 
 pub use reads::ReadsWritten;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::alarm::ClassWritten;
@@ -50,11 +51,15 @@ pub struct FileDefaults {
 /// A site's mapping.
 #[derive(Debug, Default)]
 pub struct SiteFile {
+    defaults: FileDefaults,
     pub templates: Vec<At<String>>,
     pub devices: Vec<DeviceWritten>,
     pub heaters: Vec<HeaterWritten>,
     pub zones: Vec<ZoneWritten>,
+    /// Those that were read with the file; of a long one none are.
     pub points: Vec<PointWritten>,
+    /// The names of all points, of a long file too.
+    pub names: BTreeSet<String>,
     pub outputs: Vec<OutputWritten>,
     pub services: Vec<ServiceWritten>,
 }
@@ -87,7 +92,9 @@ impl SiteFile {
     pub fn read(document: &Document<'_>, f: &mut Findings) -> Self {
         let mut top = document.table();
         let file = FileDefaults::read(&mut top, f);
-        let site = Self {
+        let mut site = Self {
+            defaults: file,
+            names: BTreeSet::new(),
             templates: top.opt::<Vec<At<String>>>("use", f).map(|list| list.value).unwrap_or_default(),
             devices: top.tables("device", f).into_iter().map(|t| DeviceWritten::read(t, file, f)).collect(),
             heaters: top.tables("heater", f).into_iter().map(|t| HeaterWritten::read(t, f)).collect(),
@@ -96,11 +103,17 @@ impl SiteFile {
             outputs: top.tables("target", f).into_iter().map(|t| OutputWritten::read(t, file, f)).collect(),
             services: services(&mut top, f),
         };
+        site.names.extend(site.points.iter().filter_map(|point| Some(point.name.as_ref()?.value.clone())));
         if !top.has("zone") {
             top.missing("zone", "a site has at least one [[zone]]", f);
         }
         top.finish(f);
         site
+    }
+
+    /// Read some more points of the same file.
+    pub fn more(&self, document: &Document<'_>, f: &mut Findings) -> Vec<PointWritten> {
+        points(&mut document.table(), self.defaults, Owner::Site, f)
     }
 }
 
