@@ -67,7 +67,7 @@ impl Recording {
 /// Writes what the engine notes.
 pub(super) struct Recorder {
     allowance: Allowance,
-    header: Header,
+    header: Arc<Header>,
     encoder: Encoder,
     buffer: String,
     file: Option<File>,
@@ -88,6 +88,7 @@ impl Recorder {
         let mut buffer = header.line();
         encoder.decided(&digest(first), &mut buffer);
         let recording = Recording { entries: sender, lost: Arc::clone(&lost), metrics: Arc::clone(&metrics) };
+        let header = Arc::new(header);
         let recorder =
             Self { allowance, header, encoder, buffer, file: None, written: 0, lost, metrics, entries, paused: 0 };
         (recorder, recording)
@@ -142,8 +143,8 @@ impl Recorder {
 
     /// Begin another segment.
     fn next(&mut self, gap: bool) {
-        self.header = self.header.next(self.encoder.at(), gap);
-        self.buffer.push_str(&self.header.line());
+        Arc::make_mut(&mut self.header).advance(self.encoder.at(), gap);
+        self.header.write_line(&mut self.buffer);
         (self.file, self.written) = (None, 0);
     }
 
@@ -157,7 +158,7 @@ impl Recorder {
             let text = std::mem::take(&mut this.buffer);
             (this, text)
         };
-        let (allowance, header, file) = (this.allowance.clone(), this.header.clone(), this.file.take());
+        let (allowance, header, file) = (this.allowance.clone(), Arc::clone(&this.header), this.file.take());
         let written = tokio::task::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) => file,

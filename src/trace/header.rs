@@ -142,10 +142,11 @@ impl Header {
         }
     }
 
-    /// The next segment, whose first entry counts from `at`. Its mapping and state are those of the start.
-    #[must_use]
-    pub fn next(&self, at: Now, gap: bool) -> Self {
-        Self { segment: self.segment.saturating_add(1), gap: self.gap || gap, start: stamp(at), ..self.clone() }
+    /// Make it that of the next segment, whose first entry counts from `at`. Its mapping and state are those of the start.
+    pub fn advance(&mut self, at: Now, gap: bool) {
+        self.segment = self.segment.saturating_add(1);
+        self.gap |= gap;
+        self.start = stamp(at);
     }
 
     /// When the gateway started, RFC 3339.
@@ -155,9 +156,23 @@ impl Header {
 
     /// As a line.
     pub fn line(&self) -> String {
-        let mut line = serde_json::to_string(self).unwrap_or_default();
-        line.push('\n');
+        let mut line = String::new();
+        self.write_line(&mut line);
         line
+    }
+
+    /// As a line behind what there is. It holds the mapping's files, so that it is long where they are.
+    pub fn write_line(&self, text: &mut String) {
+        let files: usize = self.files.values().map(String::len).sum();
+        // Ends of lines and quotes take a second character.
+        text.reserve(files + files / 8 + 4_096);
+        let before = text.len();
+        let mut bytes = std::mem::take(text).into_bytes();
+        if serde_json::to_writer(&mut bytes, self).is_err() {
+            bytes.truncate(before);
+        }
+        bytes.push(b'\n');
+        *text = String::from_utf8(bytes).unwrap_or_default();
     }
 
     /// From the first line.

@@ -139,8 +139,11 @@ mod tests {
         SourceFile::new("site.toml", text)
     }
 
-    fn names(file: &Arc<SourceFile>) -> Option<(Parts, Vec<(String, Range<usize>)>)> {
-        let mut names = Vec::new();
+    /// Names, and where they stand.
+    type Names = Vec<(String, Range<usize>)>;
+
+    fn names(file: &Arc<SourceFile>) -> Option<(Parts, Names)> {
+        let mut names = Names::new();
         let parts = Parts::cut(file, "point", 0, |mut table| {
             let name = table.opt::<String>("name", &mut Findings::default());
             names.extend(name.map(|at| (at.value, at.place.span)));
