@@ -29,6 +29,27 @@ const NOMINAL: &[Bound] = &[
     ("lost-bms", "", |m| m.policy_after_s, "time to the policy", 310.0),
 ];
 
+/// On random plants, at the 95th percentile. (The medians of the ratio are below.)
+#[rustfmt::skip]
+const DRAWN: &[Bound] = &[
+    ("steps", "", |m| m.ratio, "RMSE by the oracle's", 1.5),
+    ("steps", "", |m| m.energy_error_pct, "energy error", 0.25),
+    ("steps", "", |m| m.excess_pct, "excess", 0.5),
+    ("steps", "", |m| m.changes_per_hour, "changes per hour", 4.0),
+    ("two-days", "", |m| m.ratio, "RMSE by the oracle's", 1.5),
+    ("two-days", "", |m| m.energy_error_pct, "energy error", 0.10),
+    ("two-days", "", |m| m.excess_pct, "excess", 0.5),
+    ("two-days", "", |m| m.changes_per_hour, "changes per hour", 3.5),
+    ("two-days", "", |m| m.under_kh - m.oracle_under_kh, "cold beyond the oracle's", 0.1),
+    ("wrong-delay", "x0.5", |m| m.energy_error_pct, "energy error", 0.45),
+    ("wrong-delay", "x2", |m| m.energy_error_pct, "energy error", 0.45),
+    ("old-meter", "", |m| m.energy_error_pct, "energy error", 0.25),
+    ("lost-meter", "", |m| m.energy_error_pct, "energy error", 0.25),
+    ("stuck-meter", "", |m| m.energy_error_pct, "energy error", 0.6),
+];
+/// The most that the median of the ratio may be, on steps and on two days.
+const RATIO: f64 = 1.15;
+
 /// Caps outside their bounds or above the ramp line, and late or raising policies: none, whatever the scenario.
 const NEVER: &str = "violations";
 
@@ -59,6 +80,27 @@ fn the_nominal_plant_is_controlled_as_promised() {
         }
         if job.summary.worst.violations > 0.0 {
             broken.push(format!("{}: {} {NEVER}", job.scenario, job.summary.worst.violations));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn random_plants_are_controlled_as_promised() {
+    let mut jobs = run(&["steps"], Some(8));
+    jobs.extend(run(&["wrong-delay", "old-meter", "lost-meter", "stuck-meter"], Some(3)));
+    jobs.extend(run(&["two-days"], Some(2)));
+    let mut broken = Vec::new();
+    for (scenario, variant, measure, name, most) in DRAWN {
+        let value = measure(&found(&jobs, scenario, variant).summary.p95.unwrap());
+        if value > *most {
+            broken.push(format!("{scenario} {variant}: {name} is {value:.3}, at most {most}"));
+        }
+    }
+    for scenario in ["steps", "two-days"] {
+        let ratio = found(&jobs, scenario, "").summary.median.ratio;
+        if ratio > RATIO {
+            broken.push(format!("{scenario}: the median of the ratio is {ratio:.3}, at most {RATIO}"));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

@@ -7,9 +7,9 @@ use crate::units::Watts;
 /// How heaters follow a cap, s: up, and down.
 const FOLLOW_S: (f64, f64) = (20.0, 5.0);
 /// What stands in the account fades over this, s.
-const FADES_S: f64 = 3600.0;
+const FADES_S: f64 = 28_800.0;
 /// It is given back over this, s,
-const REPAY_S: f64 = 900.0;
+const REPAY_S: f64 = 1200.0;
 /// with at most this share of rated power.
 const REPAY_MOST: f64 = 0.01;
 /// It holds at most this share of rated power for an hour.
@@ -55,6 +55,11 @@ impl Account {
         if wanted.is_none() {
             self.owed = 0.0;
         }
+    }
+
+    /// What the caps as sent should come to by now.
+    pub const fn drawn(&self) -> Watts {
+        Watts::of(self.expected)
     }
 
     /// Power to add to the aim.

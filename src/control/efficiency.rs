@@ -26,7 +26,13 @@ const DRIFT_PER_H: f64 = 1e-4;
 /// up to this.
 const P_MOST: f64 = 0.01;
 /// Standard deviation of one comparison of meter and model.
-const SIGMA: f64 = 0.05;
+const SIGMA: f64 = 0.02;
+/// How well heaters that rest at the start are in balance with their water: standard deviation of heat by that balance.
+const BALANCE: f64 = 0.01;
+/// Heaters rest that draw this share of rated power more or less than at rest.
+const REST_WITHIN: f64 = 0.02;
+/// Heat that is further from what is believed than this many standard deviations of that is from no such balance.
+const BALANCE_CUT: f64 = 3.0;
 /// What the models disagree by counts twice; more than this adds nothing.
 const R_MOST: f64 = 10.0;
 /// An innovation is cut at so many standard deviations.
@@ -44,6 +50,8 @@ const LEAST_HEAT: f64 = 0.05;
 const LEAST_DELTA_K: f64 = 2.0;
 /// Unchanged while the model moved by this share: stuck.
 const STUCK: f64 = 0.02;
+/// So many equal readings in a row teach all that they can: more of them may be a meter that will turn out to be stuck.
+const EQUAL_MOST: u32 = 10;
 /// More than this share above what the meter can show is no heat.
 const PLAUSIBLE: f64 = 1.2;
 
@@ -66,6 +74,19 @@ pub(super) enum Standing {
     Held(&'static str),
 }
 
+/// What is known of the heat that the water held when the models began: the logarithm of its ratio to theirs, beside the
+/// efficiency.
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    off: f64,
+    /// Its variance,
+    var: f64,
+    /// and its covariance with the efficiency's logarithm.
+    cov: f64,
+    /// Power with which it is taken to be in balance, W, until a reading confirms that.
+    balance: Option<f64>,
+}
+
 /// The estimate for a zone.
 #[derive(Debug, Clone)]
 pub(super) struct Estimate {
@@ -74,14 +95,15 @@ pub(super) struct Estimate {
     /// Its variance.
     p: f64,
     water: Water,
-    /// The estimate with which the water's heat at the start was divided.
-    x_begin: f64,
+    start: Start,
     /// The newest sample that was looked at.
     seen: Option<Mono>,
     /// When the estimate was last updated.
     updated: Option<Mono>,
     /// The meter's reading when it last changed, and what the model said then.
     changed: Option<(Watts, f64)>,
+    /// How many readings in a row are equal to it.
+    equal: u32,
     /// Anything was ever learned, in this life or before.
     learned: bool,
     standing: Standing,
@@ -93,10 +115,11 @@ impl Estimate {
             x: believed.ln(),
             p: P0,
             water: Water::new(zone.law.delay.as_secs_f64(), zone.law.lag.as_secs_f64()),
-            x_begin: believed.ln(),
+            start: Start::default(),
             seen: None,
             updated: None,
             changed: None,
+            equal: 0,
             learned: false,
             standing: Standing::FeedForward("no heat has been metered yet"),
         }
@@ -133,11 +156,20 @@ impl Estimate {
         self.standing
     }
 
-    /// Look at the meter. `power` is what the zone's heaters draw, all of them measured.
-    pub fn observe(&mut self, zone: &Zone, inputs: &Inputs<'_>, power: Option<Watts>) {
+    /// Look at the meter. `power` is what the zone's heaters draw, all of them measured; `rest` what they draw where they
+    /// have not been told anything else since the start.
+    pub fn observe(&mut self, zone: &Zone, inputs: &Inputs<'_>, power: Option<Watts>, rest: Option<Watts>) {
         let now = inputs.mono();
-        match power {
-            Some(power) => self.water.measured(now.secs(), power.max(Watts::ZERO).get()),
+        match power.map(|power| power.max(Watts::ZERO)) {
+            Some(power) => {
+                self.water.measured(now.secs(), power.get());
+                // At the first start of all, heaters at rest have been so for long, and their water is in balance with them.
+                let resting = rest.is_some_and(|rest| (power - rest).abs() <= zone.rated * REST_WITHIN);
+                if resting && !self.water.runs() && !self.learned && self.seen.is_none() {
+                    self.start = Start { off: 0.0, var: BALANCE * BALANCE, cov: 0.0, balance: Some(power.get()) };
+                    self.water.begin(now.secs(), power.get());
+                }
+            }
             None => self.water.forget(),
         }
         self.standing = match self.look(zone, inputs, power) {
@@ -165,11 +197,19 @@ impl Estimate {
         }
         power.ok_or("a heater's power cannot be read")?;
         let now_s = inputs.mono().secs();
+        let balance = self.start.balance.take();
+        if let Some(power) = balance {
+            let off = (heat.get() / power).ln() - self.x;
+            if off.is_nan() || off.abs() > BALANCE_CUT * P0.sqrt() {
+                self.water.stop();
+            }
+        }
         if !self.water.runs() {
             if !self.water.may_begin(now_s) {
                 return Err("power has not been measured for long enough");
             }
-            self.x_begin = self.x;
+            // Heat from before is divided by what is believed now, whatever the truth: it teaches nothing.
+            self.start = Start { off: 0.0, var: self.p, cov: -self.p, balance: None };
             self.water.begin(now_s, heat.get() / self.eta());
             self.changed = None;
             return Err("the water's heat is from before");
@@ -177,7 +217,9 @@ impl Estimate {
         // The model at the time of the sample, where that is not before what it has reached.
         self.water.advance(at.secs().min(now_s));
         self.usable(zone, inputs, meter, heat)?;
-        self.update(at, heat);
+        if self.equal < EQUAL_MOST {
+            self.update(at, heat, balance);
+        }
         Ok(true)
     }
 
@@ -186,11 +228,12 @@ impl Estimate {
         let y = self.water.y();
         match self.changed {
             Some((shown, then)) if shown == heat => {
+                self.equal = self.equal.saturating_add(1);
                 if (y - then).abs() > STUCK * then.abs().max(1.0) {
                     return Err("the heat meter is stuck");
                 }
             }
-            _ => self.changed = Some((heat, y)),
+            _ => (self.changed, self.equal) = (Some((heat, y)), 0),
         }
         if heat < zone.nominal_heat * LEAST_HEAT || y < zone.rated.get() * LEAST_HEAT {
             return Err("there is too little heat to learn from");
@@ -204,21 +247,26 @@ impl Estimate {
         Ok(())
     }
 
-    fn update(&mut self, at: Mono, heat: Watts) {
+    /// `balance`: power before the start, for the first reading after it.
+    fn update(&mut self, at: Mono, heat: Watts, balance: Option<f64>) {
         let since = self.updated.map_or(Duration::ZERO, |before| at.since(before));
         let hours = since.as_secs_f64() / 3600.0;
         self.updated = Some(at);
         self.p = (self.p + DRIFT_PER_H * hours).min(P_MOST);
-        let m = self.water.spread();
-        let r = SIGMA * SIGMA + (2.0 * m).powi(2).min(R_MOST);
-        // Heat from before the start was divided by what was believed then, and says nothing new.
+        let (y, apart) = match balance {
+            // A meter may show what was a while ago: the first reading is of the start, of now, or of between.
+            Some(power) => ((power * self.water.y()).sqrt(), (self.water.y() / power).ln() / 2.0),
+            None => (self.water.y(), 2.0 * self.water.spread()),
+        };
+        let r = SIGMA * SIGMA + apart.powi(2).min(R_MOST);
+        // The share of the heat that is from before the start is as wrong as the start was.
         let unknown = self.water.unknown();
-        let share = 1.0 - unknown;
-        let expected = unknown * self.x_begin + share * self.x;
-        let total = share * share * self.p + r;
+        let Start { off, var, cov, .. } = self.start;
+        let (with_x, with_off) = (self.p + unknown * cov, cov + unknown * var);
+        let total = with_x + unknown * with_off + r;
         let most = CUT * total.sqrt();
-        let innovation = ((heat.get() / self.water.y()).ln() - expected).clamp(-most, most);
-        let gain = self.p * share / total;
+        let innovation = ((heat.get() / y).ln() - self.x - unknown * off).clamp(-most, most);
+        let (gain, gain_off) = (with_x / total, with_off / total);
         let mut step = gain * innovation;
         if self.p < KNOWN {
             let most = FASTEST_PER_H * hours.min(LONGEST_PAUSE_H);
@@ -227,7 +275,10 @@ impl Estimate {
         let x = (self.x + step).clamp(BOUNDS.0.ln(), BOUNDS.1.ln());
         if x.is_finite() {
             self.x = x;
-            self.p = (self.p * (1.0 - gain * share)).clamp(0.0, P_MOST);
+            self.p = (self.p - gain * with_x).clamp(0.0, P_MOST);
+            self.start.off += gain_off * innovation;
+            self.start.cov -= gain * with_off;
+            self.start.var = (var - gain_off * with_off).max(0.0);
             self.learned = true;
         }
     }

@@ -44,6 +44,11 @@ impl Water {
         self.at = None;
     }
 
+    /// Begin anew, with the power that is known.
+    pub const fn stop(&mut self) {
+        self.at = None;
+    }
+
     /// Power measured now.
     pub fn measured(&mut self, now_s: f64, power: f64) {
         match self.history.back() {
@@ -69,7 +74,7 @@ impl Water {
         self.history.front().is_some_and(|(first, _)| now_s - first >= self.slowest_s())
     }
 
-    /// Begin with water that gives this heat, already divided by the efficiency believed.
+    /// Begin with water that gives this heat, already divided by an efficiency.
     pub fn begin(&mut self, now_s: f64, y: f64) {
         for model in &mut self.models {
             model.y = y;
@@ -118,7 +123,7 @@ impl Water {
         (high - low) / self.y().max(1.0)
     }
 
-    /// Share of the heat that is from before the start, of which only what was believed is known.
+    /// Share of the heat that is from before the start.
     pub fn unknown(&self) -> f64 {
         (self.initial / self.y().max(1.0)).clamp(0.0, 1.0)
     }

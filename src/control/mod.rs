@@ -1,9 +1,10 @@
 //! The control law: one frozen image and the time in, one decision with reasons out. Pure.
 //!
-//! From request to cap, each step in its file: `demand` (what is asked), `ahead` (what will be), feed-forward by `efficiency` (learned from the heat
-//! meter behind the water's `lag`) and `compliance`, `limits` (what is allowed), `jitter` and `account` (what of a trembling
-//! request is followed, and what ramps and deadbands owe), `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss`
-//! (is the building alive), `heater` (are the controllers), `safety` (the latch), `goal` (what the mode wants), `orders`
+//! From request to cap, each step in its file: `demand` (what is asked), `ahead` (what will be), feed-forward by `efficiency`
+//! (learned from the heat meter behind the water's `lag`) and `compliance`, `limits` (what is allowed), `jitter`, `account` and
+//! `catchup` (what of a trembling request is followed, what ramps and deadbands owe, what the water lacks after a long ramp),
+//! `ramp` (how fast), `allocation` (to whom), `send` (when). Around it: `mode` (whose wish is followed), `loss` (is the
+//! building alive), `heater` (are the controllers), `safety` (the latch), `goal` (what the mode wants), `orders`
 //! (the commands), `delivery` (does heat arrive), `report` (what is said of it). `zone` ties them together; `inputs` is the
 //! only door to the image.
 //!
@@ -16,6 +17,7 @@
 mod account;
 mod ahead;
 mod allocation;
+mod catchup;
 mod compliance;
 mod delivery;
 mod demand;

@@ -7,6 +7,7 @@ use crate::time::Mono;
 use crate::units::Watts;
 
 use super::account::Account;
+use super::catchup::CatchUp;
 use super::compliance::Compliance;
 use super::delivery::Delivery;
 use super::demand::{Asked, Demand, Tracking, asked_since_start};
@@ -52,6 +53,7 @@ pub(super) struct ZoneControl {
     pub estimate: Estimate,
     compliance: Compliance,
     account: Account,
+    catch_up: CatchUp,
     jitter: Jitter,
     season: Season,
     staging: Staging,
@@ -109,6 +111,7 @@ impl ZoneControl {
             estimate: Estimate::new(zone, efficiency::believed(zone, heaters_of(plant, zone))),
             compliance: Compliance::new(now),
             account: Account::new(now),
+            catch_up: CatchUp::new(now),
             jitter: Jitter::default(),
             season: Season::default(),
             staging: Staging::default(),
@@ -310,7 +313,13 @@ impl ZoneControl {
             self.heaters.iter().filter(|(_, heater)| takes(heater)).map(|(id, _)| of(id)).sum()
         };
         let (all, members) = (power(|_| true), power(HeaterControl::takes_part));
-        self.estimate.observe(zone, inputs, all.filter(|_| !self.heaters.is_empty()));
+        // Below idle power nobody draws, whatever the caps are.
+        let rest = |(id, control): &(HeaterId, HeaterControl)| {
+            let heater = plant.heater(*id)?;
+            (control.cap <= heater.fallback).then_some(heater.fallback.max(heater.idle))
+        };
+        let rest: Option<Watts> = self.heaters.iter().map(rest).sum();
+        self.estimate.observe(zone, inputs, all.filter(|_| !self.heaters.is_empty()), rest);
         self.compliance.observe(now, self.sent_in(), members, LONGEST_STEP);
         self.account.book(now, self.sent_in(), zone.rated);
         self.eta(zone, plant)
@@ -336,6 +345,7 @@ impl ZoneControl {
         self.account.aim(follows.then_some(aim));
         if !follows {
             self.jitter.rest();
+            self.catch_up.rest(now);
             return aim;
         }
         let share = goal.follow.ratio(zone.nominal_heat).unwrap_or(0.0);
@@ -343,7 +353,10 @@ impl ZoneControl {
         if self.jitter.slows() && (followed - aim).abs() > zone.rated * DEADBAND {
             reasons.push(Reason::Smoothed { from: aim, to: followed });
         }
-        let repay = self.account.repay(zone.rated);
+        let owed = self.account.repay(zone.rated);
+        let ramp = self.ramp.at() + Watts::of(0.5);
+        let arrives = |extra: Watts| ramp >= (followed + owed + extra).min(high);
+        let repay = owed + self.catch_up.step(now, followed, self.account.drawn(), zone.rated, arrives);
         if repay.abs() > zone.rated * (DEADBAND / 2.0) {
             reasons.push(Reason::Repaid { by: repay });
         }
