@@ -40,7 +40,6 @@ const DRAWN: &[Bound] = &[
     ("two-days", "", |m| m.energy_error_pct, "energy error", 0.10),
     ("two-days", "", |m| m.excess_pct, "excess", 0.5),
     ("two-days", "", |m| m.changes_per_hour, "changes per hour", 3.5),
-    ("two-days", "", |m| m.under_kh - m.oracle_under_kh, "cold beyond the oracle's", 0.1),
     ("wrong-delay", "x0.5", |m| m.energy_error_pct, "energy error", 0.45),
     ("wrong-delay", "x2", |m| m.energy_error_pct, "energy error", 0.45),
     ("old-meter", "", |m| m.energy_error_pct, "energy error", 0.25),
@@ -88,7 +87,7 @@ fn the_nominal_plant_is_controlled_as_promised() {
 #[test]
 fn random_plants_are_controlled_as_promised() {
     let mut jobs = run(&["steps"], Some(8));
-    jobs.extend(run(&["wrong-delay", "old-meter", "lost-meter", "stuck-meter"], Some(3)));
+    jobs.extend(run(&["wrong-delay", "old-meter", "lost-meter", "stuck-meter"], Some(6)));
     jobs.extend(run(&["two-days"], Some(2)));
     let mut broken = Vec::new();
     for (scenario, variant, measure, name, most) in DRAWN {

@@ -36,6 +36,34 @@ fn the_true_efficiency_is_found_and_the_heat_that_is_asked_comes() {
 }
 
 #[test]
+fn heaters_that_rest_at_the_first_start_teach_at_once() {
+    for eta in [0.80, 0.88, 1.0] {
+        let mut bench = bench(eta);
+        bench.run(60);
+        assert!((bench.zone().eta - eta).abs() < 0.015, "{} for {eta}", bench.zone().eta);
+    }
+}
+
+#[test]
+fn water_that_is_in_no_balance_at_the_start_does_not() {
+    for heat in [5.0, 25.0] {
+        let mut bench = Bench::new();
+        bench.eta = 0.88;
+        bench.heat = heat;
+        bench.meter = Some(heat);
+        bench.run(20);
+        bench.ask_percent(50.0);
+        for _ in 0..60 {
+            bench.run(10);
+            let eta = bench.zone().eta;
+            assert!((0.86..0.97).contains(&eta), "{eta} from {heat} kW");
+        }
+        bench.run(2 * 3600);
+        assert!((bench.zone().eta - 0.88).abs() < 0.01);
+    }
+}
+
+#[test]
 fn nothing_beyond_what_heaters_can_be_is_believed() {
     for (eta, bound) in [(0.5, 0.70), (1.5, 1.02)] {
         let mut bench = bench(eta);
