@@ -7,8 +7,6 @@ use crate::units::Watts;
 
 /// A change smaller than this share of rated power is not worth a command.
 pub(super) const DEADBAND: f64 = 0.01;
-/// Nor is one that leaves less than this share to its target: the next one arrives.
-const LANDING: f64 = 0.02;
 /// Time between two steps up.
 const UP_APART: Duration = Duration::from_secs(20);
 /// Time between two ordinary steps down: one tick, so that quicker ticks do not multiply commands.
@@ -78,7 +76,7 @@ impl Gate {
         let left = (at.target - at.ramp).abs();
         if change.abs() >= deadband {
             // Better one command that arrives than one that stops just short of the target.
-            return left <= NOTHING || left >= at.rated * LANDING;
+            return left <= NOTHING || left >= deadband;
         }
         let stands = |limit: Watts| (at.ramp - limit).abs() <= NOTHING && left <= NOTHING;
         steady && (stands(at.floor) || stands(at.ceiling))
