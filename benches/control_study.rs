@@ -6,10 +6,12 @@
 //!   cargo bench --bench control_study -- 1000 0.88          with another efficiency in the mapping
 //!
 //! Each scenario is printed as soon as it is done.
+//!
+//!   cargo bench --bench control_study -- traces 100000      random traces instead: rules that were broken; exit 1 when any was
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use heatgate::simulate::{Job, Measures, Scenario, Study, names, study};
+use heatgate::simulate::{Job, Measures, Rule, Scenario, Study, names, study, traces};
 
 /// The first seed: tests and tuning keep below a million.
 const FIRST_SEED: u64 = 7_000_000;
@@ -35,9 +37,29 @@ fn cell(job: &Job, (_, get, digits): Column) -> String {
     format!("{:.digits$} / {:.digits$} / {:.digits$}", get(&job.summary.median), get(&p95), get(&worst))
 }
 
-fn main() {
+/// Random traces, and how often each rule was checked and broken.
+fn random(count: u64, seed: u64, threads: usize) -> std::process::ExitCode {
+    let tally = traces(count, 200, seed, threads).unwrap();
+    println!("{} random traces from seed {seed}, {} events\n", tally.traces, tally.events);
+    println!("| rule | checked | traces that broke it |");
+    println!("|---|---|---|");
+    for ((rule, checks), broken) in Rule::ALL.iter().zip(tally.checks).zip(tally.broken) {
+        println!("| {} | {checks} | {broken} |", rule.as_str());
+    }
+    for (_, told) in &tally.told {
+        println!("\n{told}");
+    }
+    std::process::ExitCode::from(u8::from(tally.broken.iter().any(|count| *count > 0)))
+}
+
+fn main() -> std::process::ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let numbers: Vec<f64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    if words.iter().any(|word| word == "traces") {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let count = numbers.first().map_or(100_000, |n| *n as u64);
+        return random(count, numbers.get(1).map_or(FIRST_SEED, |n| *n as u64), threads);
+    }
     let draws = numbers.first().map_or(1000, |n| *n as u32);
     let believed = numbers.get(1).copied().unwrap_or(0.95);
     let wanted: Vec<&String> = words.iter().filter(|word| word.parse::<f64>().is_err()).collect();
@@ -64,4 +86,5 @@ fn main() {
             println!("| {}{variant} | {} | {} |", job.scenario, cells.join(" | "), job.summary.worst.violations);
         }
     }
+    std::process::ExitCode::SUCCESS
 }

@@ -45,6 +45,9 @@ pub struct Args {
 /// Instants of each run that plots show: as many as there are 10 s in two days.
 const MOMENTS: u64 = 17_280;
 
+/// Violations of one run that the table tells; `--json` has the first 20.
+const TOLD: usize = 5;
+
 /// Run it.
 pub fn run(args: &Args) -> u8 {
     if args.list {
@@ -129,6 +132,7 @@ fn json(jobs: &[Job], args: &Args) -> String {
             if let (Some(row), Some(medians)) = (row.as_object_mut(), medians.as_object()) {
                 row.extend(medians.clone());
                 row.insert("runs".to_owned(), job.summary.runs.into());
+                row.insert("wrong".to_owned(), serde_json::to_value(&job.worst).unwrap_or_default());
                 if let Some(p95) = job.summary.p95 {
                     row.insert("p95".to_owned(), serde_json::to_value(p95).unwrap_or_default());
                     row.insert("worst".to_owned(), serde_json::to_value(job.summary.worst).unwrap_or_default());
@@ -176,8 +180,14 @@ fn table(jobs: &[Job]) {
         ));
     }
     for job in jobs {
-        for (t, wrong) in job.outcome.wrong.iter().take(3) {
-            say(format_args!("{}: violation at {t:.0} s: {wrong}", job.scenario));
+        let Some(worst) = &job.worst else { continue };
+        let name = job.variant.as_ref().map_or_else(|| job.scenario.clone(), |v| format!("{} {v}", job.scenario));
+        let seed = worst.seed.map_or_else(String::new, |seed| format!(" of --draws 1 --seed {seed}"));
+        for one in worst.wrong.iter().take(TOLD) {
+            say(format_args!("{name}{seed}: wrong at {:.0} s: {}: {}", one.at_s, one.what, one.text));
+        }
+        if worst.violations > TOLD as u64 {
+            say(format_args!("{name}{seed}: {} more", worst.violations - TOLD as u64));
         }
     }
     if let Some(runs) = jobs.iter().map(|job| job.summary.runs).max().filter(|runs| *runs > 1) {

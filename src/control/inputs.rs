@@ -12,6 +12,9 @@ use super::stretch;
 /// A polled input is stale after three polls, but not before this.
 const LEAST_POLLED_AGE: Duration = Duration::from_secs(60);
 
+/// Air, water and racks are never colder or hotter than this, degC: a sensor that says so is broken.
+const PLAUSIBLE_C: (f64, f64) = (-60.0, 200.0);
+
 /// One image, read at one instant.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
@@ -109,8 +112,10 @@ impl<'a> Inputs<'a> {
         self.number(point, Unit::Watt).and_then(|number| Watts::new(number).ok())
     }
 
+    /// A temperature; one that nothing here can have is none.
     pub fn celsius(&self, point: Option<PointId>) -> Option<Celsius> {
-        self.number(point, Unit::Celsius).and_then(|number| Celsius::new(number).ok())
+        let plausible = |number: &f64| (PLAUSIBLE_C.0..=PLAUSIBLE_C.1).contains(number);
+        self.number(point, Unit::Celsius).filter(plausible).and_then(|number| Celsius::new(number).ok())
     }
 
     /// In m3/h.

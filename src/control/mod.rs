@@ -182,8 +182,8 @@ impl Controller {
         parts
     }
 
-    /// Re-arm a zone's latched safety; for a person on the spot. It then waits for a good request like after a start, and
-    /// ramps up from nothing.
+    /// Re-arm a zone's latched safety; for a person on the spot. It then follows what a living building asked since the start,
+    /// or waits for that, and ramps up from nothing.
     ///
     /// # Errors
     ///
@@ -218,11 +218,11 @@ impl Controller {
         self.zones.iter().any(|zone| zone.moving)
     }
 
-    /// Whether each heater of the first zone is staged, and whether it takes part.
-    #[cfg(test)]
-    fn staged(&self) -> Vec<(bool, bool)> {
-        let heaters = self.zones.iter().take(1).flat_map(|zone| &zone.heaters);
-        heaters.map(|(_, heater)| (heater.staged, heater.takes_part())).collect()
+    /// Whether each heater of each zone is staged, and whether it takes part; in the plant's order.
+    pub fn staged(&self) -> Vec<Vec<(bool, bool)>> {
+        let of =
+            |zone: &ZoneControl| zone.heaters.iter().map(|(_, heater)| (heater.staged, heater.takes_part())).collect();
+        self.zones.iter().map(of).collect()
     }
 
     fn decision(&self) -> Decision {

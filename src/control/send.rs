@@ -65,14 +65,15 @@ impl Gate {
             return true;
         }
         let change = at.ramp - at.sent;
-        if change.abs() <= NOTHING {
+        let deadband = at.rated * DEADBAND;
+        if change.abs() <= NOTHING || (change.abs() < deadband && at.uneven >= at.rated * UNEVEN) {
+            // A sum that is not worth a command by itself does not keep a heater from its share.
             return at.uneven >= at.rated * UNEVEN && passed(self.any, UP_APART);
         }
         let waits = if change > Watts::ZERO { !passed(self.up, UP_APART) } else { !passed(self.any, DOWN_APART) };
         if waits {
             return false;
         }
-        let deadband = at.rated * DEADBAND;
         let left = (at.target - at.ramp).abs();
         if change.abs() >= deadband {
             // Better one command that arrives than one that stops just short of the target.
@@ -126,6 +127,15 @@ mod tests {
         assert!(!gate.open(at(0), standing(59.8, 60.0, 60.0)), "a limit that has just moved is not steady");
         assert!(gate.open(at(30), standing(59.8, 60.0, 60.0)));
         assert!(gate.open(at(60), standing(15.3, 15.0, 15.0)));
+    }
+
+    #[test]
+    fn a_small_change_of_the_sum_does_not_keep_a_heater_from_its_share() {
+        let mut gate = Gate::default();
+        assert!(gate.open(at(0), standing(15.0, 20.0, 20.0)));
+        let uneven = Standing { uneven: Watts::from_kw(5.0), ..standing(20.0, 20.3, 20.3) };
+        assert!(!gate.open(at(10), uneven));
+        assert!(gate.open(at(20), uneven));
     }
 
     #[test]

@@ -232,6 +232,11 @@ impl Engine {
         &self.decision
     }
 
+    /// Whether each heater of each zone is staged, and whether it takes part; for those who watch over control.
+    pub fn staged(&self) -> Vec<Vec<(bool, bool)>> {
+        self.controller.staged()
+    }
+
     /// Something happened.
     pub fn on(&mut self, event: Event, now: Now) -> Effects {
         let mut effects = Effects::default();

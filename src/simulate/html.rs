@@ -172,8 +172,8 @@ fn section(body: &mut String, job: &Job) {
     for plot in plots.iter().filter(|plot| room || plot.title != ROOM) {
         body.push_str(&plot.svg());
     }
-    for (t, wrong) in &job.outcome.wrong {
-        let _ = write!(body, "<p class=\"bad\">violation at {:.0} s: {}</p>", t, escape(wrong));
+    for one in &job.outcome.wrong {
+        let _ = write!(body, "<p class=\"bad\">at {:.0} s: {}: {}</p>", one.at_s, one.what, escape(&one.text));
     }
     if !marks.is_empty() {
         let _ = write!(body, "<details><summary>{} events</summary>", marks.len());

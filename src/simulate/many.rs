@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::draw::Case;
-use super::measure::Measures;
+use super::measure::{Measures, Violation};
 use super::run::{Outcome, Watching, run};
 use super::scenario::{BadScenario, Scenario};
 use super::seat;
@@ -42,8 +42,21 @@ pub struct Job {
     pub summary: Summary,
     /// The run, with its moments; the first of draws.
     pub outcome: Outcome,
+    /// The run with the most violations; `None` where no run has any.
+    pub worst: Option<Worst>,
     /// Its length, s.
     pub seconds: u64,
+}
+
+/// The run of a variant in which most went wrong.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Worst {
+    /// The seed of the draw, to run it alone (`--draws 1 --seed`); `None` on the nominal plant.
+    pub seed: Option<u64>,
+    /// How many violations it has.
+    pub violations: u64,
+    /// The first of them.
+    pub wrong: Vec<Violation>,
 }
 
 /// Measures of one run, or the distribution of many.
@@ -93,20 +106,25 @@ pub fn study(study: &Study, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<
         }
     }
     let outcomes = all(study, &work, progress);
-    let mut found = outcomes.into_iter().zip(&work).map(|(outcome, (job, case, _))| (*job, case.seconds, outcome));
-    let mut rows: Vec<(u64, Vec<Outcome>)> = jobs.iter().map(|_| (0, Vec::new())).collect();
-    for (job, seconds, outcome) in &mut found {
-        if let Some(row) = rows.get_mut(job) {
-            row.0 = seconds;
-            row.1.push(outcome);
+    let mut rows: Vec<(u64, Option<Worst>, Vec<Outcome>)> = jobs.iter().map(|_| (0, None, Vec::new())).collect();
+    for (outcome, (job, case, _)) in outcomes.into_iter().zip(&work) {
+        let drawn = study.draws.is_some() && jobs.get(*job).is_some_and(|(_, variant)| variant.draws);
+        if let Some((seconds, worst, outcomes)) = rows.get_mut(*job) {
+            *seconds = case.seconds;
+            let violations = outcome.measures.violations as u64;
+            if violations > worst.as_ref().map_or(0, |worst| worst.violations) {
+                *worst = Some(Worst { seed: drawn.then_some(case.seed), violations, wrong: outcome.wrong.clone() });
+            }
+            outcomes.push(outcome);
         }
     }
-    let jobs = jobs.into_iter().zip(rows).map(|((scenario, variant), (seconds, outcomes))| Job {
+    let jobs = jobs.into_iter().zip(rows).map(|((scenario, variant), (seconds, worst, outcomes))| Job {
         scenario: scenario.name.clone(),
         variant: variant.name.clone(),
         description: scenario.description.clone(),
         summary: summary(&outcomes),
         outcome: outcomes.into_iter().next().unwrap_or_default(),
+        worst,
         seconds,
     });
     Ok(jobs.collect())

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::draw::RATED_KW;
+use super::reference::TICK;
 use crate::units::Watts;
 
 /// Heat is in excess above the highest attainable of this long, s,
@@ -68,46 +69,88 @@ impl Tracking {
     }
 }
 
+/// Something that may never be, and was.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Violation {
+    /// Seconds from the start of the run.
+    pub at_s: f64,
+    /// What: "ceiling", "floor", "ramp line", "late policy" or "raised without a BMS".
+    pub what: &'static str,
+    /// How much, in words.
+    pub text: String,
+}
+
 /// What may never be: a cap outside its bounds, or above the ramp line.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
-    /// How far the cap may rise now, W: what the ramp earned since, at most two ticks and a deadband.
+    /// How far the cap may rise now, W: what the ramp earned and did not spend.
     earned: f64,
     at: f64,
     cap: Watts,
-    pub violations: u64,
+    wrong: Wrong,
+}
+
+/// Violations: all are counted, and the first ones told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wrong {
+    pub count: u64,
+    pub first: Vec<Violation>,
+}
+
+/// So many are told.
+const TOLD: usize = 20;
+
+impl Wrong {
+    pub fn add(&mut self, at_s: f64, what: &'static str, text: String) {
+        self.count += 1;
+        if self.first.len() < TOLD {
+            self.first.push(Violation { at_s, what, text });
+        }
+    }
 }
 
 /// Ramp, W/s: 20 % of rated power a minute.
 const RAMP: f64 = 0.2 * RATED_KW * 1000.0 / 60.0;
-/// Steps up are 20 s apart, and the ramp goes on meanwhile; 1 % of rated power is the deadband.
-const MOST_EARNED: f64 = 20.0 * RAMP + 0.01 * RATED_KW * 1000.0;
+/// The ramp line is a line, and the caps are a staircase below it. A stair is as high as the ramp climbed since the one
+/// before: that is 20 s, or up to a tick more where ticks do not fall on the twentieth second (a write or an alarm between
+/// them shifts them), and a deadband (1 % of rated power) at either end: a smaller change waits, and a step that would stop
+/// just short of its goal waits for it.
+const MOST_EARNED: f64 = (20.0 + TICK as f64) * RAMP + 2.0 * 0.01 * RATED_KW * 1000.0;
 
 impl Watch {
-    pub const fn new(cap: Watts) -> Self {
-        Self { earned: MOST_EARNED, at: 0.0, cap, violations: 0 }
+    pub fn new(cap: Watts) -> Self {
+        Self { earned: MOST_EARNED, at: 0.0, cap, wrong: Wrong::default() }
     }
 
-    /// The sum of the caps as commanded at `t`, and its bounds; what is wrong with it.
-    pub fn look(&mut self, t: f64, cap: Watts, low: Watts, high: Watts) -> Option<String> {
-        let mut wrong = None;
+    /// The sum of the caps as commanded at `t`, and its bounds.
+    pub fn look(&mut self, t: f64, cap: Watts, low: Watts, high: Watts) {
         self.earned = (self.earned + (t - self.at) * RAMP).min(MOST_EARNED);
         self.at = t;
-        if cap > high + NOTHING || cap < low.min(high) - FLOOR {
-            self.violations += 1;
-            let (cap, low, high) = (cap.kw(), low.kw(), high.kw());
-            wrong = Some(format!("caps of {cap:.3} kW are outside {low:.3} to {high:.3} kW"));
+        if cap > high + NOTHING {
+            self.wrong.add(t, "ceiling", format!("caps of {:.3} kW where {:.3} kW is allowed", cap.kw(), high.kw()));
+        }
+        let low = low.min(high);
+        if cap < low - FLOOR {
+            self.wrong.add(t, "floor", format!("caps of {:.3} kW below the floor of {:.3} kW", cap.kw(), low.kw()));
         }
         let rise = (cap - self.cap).get();
         if rise > self.earned + NOTHING.get() {
-            self.violations += 1;
-            wrong = Some(format!("caps rise by {rise:.0} W, and the ramp line allows {:.0} W", self.earned));
+            let text = format!("caps rise by {rise:.0} W, and the ramp line allows {:.0} W", self.earned);
+            self.wrong.add(t, "ramp line", text);
         }
         if rise != 0.0 {
             self.earned = (self.earned - rise).clamp(0.0, MOST_EARNED);
         }
         self.cap = cap;
-        wrong
+    }
+
+    /// Something that another part of the run found.
+    pub fn found(&mut self, at_s: f64, what: &'static str, text: String) {
+        self.wrong.add(at_s, what, text);
+    }
+
+    pub fn take(&mut self) -> Wrong {
+        std::mem::take(&mut self.wrong)
     }
 }
 
@@ -208,12 +251,15 @@ mod tests {
         let (low, high) = (Watts::from_kw(15.0), Watts::from_kw(60.0));
         let mut watch = Watch::new(low);
         for (n, t) in (0..20).map(|n| (n, f64::from(n) * 20.0)) {
-            let _ = watch.look(t, Watts::from_kw((15.0 + 4.0 * f64::from(n)).min(60.0)), low, high);
+            watch.look(t, Watts::from_kw((15.0 + 4.0 * f64::from(n)).min(60.0)), low, high);
         }
-        assert_eq!(watch.violations, 0);
-        let _ = watch.look(500.0, Watts::from_kw(60.1), low, high);
-        let _ = watch.look(510.0, Watts::from_kw(14.0), low, high);
-        let _ = watch.look(520.0, Watts::from_kw(30.0), low, high);
-        assert_eq!(watch.violations, 3);
+        assert_eq!(watch.wrong.count, 0);
+        watch.look(500.0, Watts::from_kw(60.1), low, high);
+        watch.look(510.0, Watts::from_kw(14.0), low, high);
+        watch.look(520.0, Watts::from_kw(30.0), low, high);
+        let found = watch.take();
+        let what: Vec<_> = found.first.iter().map(|one| (one.at_s, one.what)).collect();
+        assert_eq!(what, [(500.0, "ceiling"), (510.0, "floor"), (520.0, "ramp line")]);
+        assert_eq!(found.count, 3);
     }
 }

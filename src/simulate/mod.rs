@@ -21,11 +21,13 @@ mod run;
 mod scenario;
 mod seat;
 mod site;
+mod traces;
 
 pub use fit::{Fit, NoFit, fit};
 pub use html::{page, report};
-pub use many::{Job, Study, Summary, study};
-pub use measure::Measures;
+pub use many::{Job, Study, Summary, Worst, study};
+pub use measure::{Measures, Violation};
 pub use plot::{Line, Plot, Style, escape};
 pub use run::{Moment, Outcome};
 pub use scenario::{BadScenario, Scenario, Variant, names};
+pub use traces::{Rule, Tally, traces};

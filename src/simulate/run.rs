@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::building::{BMS_PERIOD, Sky, Work, Zone};
 use super::draw::{Case, RATED_KW};
-use super::measure::{Measures, Tracking, Watch};
+use super::measure::{Measures, Tracking, Violation, Watch};
 use super::reference::{Attainable, Bounds, NOMINAL_KW, Oracle, TICK};
 use super::scenario::Forecast;
 use super::seat::{MeterShows, Seat};
@@ -64,8 +64,8 @@ pub struct Outcome {
     pub moments: Vec<Moment>,
     /// What happened, by time in seconds.
     pub events: Vec<(f64, String)>,
-    /// The first violations, by time in seconds.
-    pub wrong: Vec<(f64, String)>,
+    /// The first violations, by time.
+    pub wrong: Vec<Violation>,
 }
 
 /// What is watched of a run besides its measures.
@@ -109,11 +109,8 @@ struct Run<'a> {
     /// The cap when the BMS fell silent, and when its policy was entered.
     silent: Option<(Watts, Option<u64>)>,
     policy_after: u64,
-    late: u64,
     events: Vec<(f64, String)>,
     state: &'static str,
-    /// The first violations, in words.
-    wrong: Vec<(f64, String)>,
     /// Longest step of the plants while something moves, s.
     step: u64,
 }
@@ -151,10 +148,8 @@ pub(super) fn run(case: &Case, plant: &Arc<Plant>, watching: Watching<'_>) -> Ou
         last_write: 0,
         silent: None,
         policy_after: 0,
-        late: 0,
         events: Vec::new(),
         state: "",
-        wrong: Vec::new(),
         step: if case.seconds > LONG { LONG_STEP } else { 1 },
     };
     let mut moments = Vec::new();
@@ -198,11 +193,7 @@ impl Run<'_> {
         }
         self.supervise(t);
         let (bounds, eta) = (self.bounds(jobs), self.eta(now));
-        if let Some(wrong) = self.watch.look(now, self.seat.cap(), bounds.low, bounds.high)
-            && self.wrong.len() < 20
-        {
-            self.wrong.push((now, wrong));
-        }
+        self.watch.look(now, self.seat.cap(), bounds.low, bounds.high);
         if t >= self.due.oracle {
             self.due.oracle = t + TICK;
             let power = self.oracle_attainable.power(self.oracle_zone.asked, eta, bounds);
@@ -309,23 +300,21 @@ impl Run<'_> {
         let cap = self.seat.cap();
         let follows = self.seat.follows_bms();
         if let Some((before, entered)) = &mut self.silent {
-            if entered.is_none() && !follows {
+            let silent = t - self.last_write;
+            if entered.is_none() && (!follows || silent > BMS_TIMEOUT + TICK) {
                 *entered = Some(t);
-                self.policy_after = t - self.last_write;
-                self.late += u64::from(self.policy_after > BMS_TIMEOUT + TICK);
-            }
-            if entered.is_none() && t > self.last_write + BMS_TIMEOUT + TICK {
-                self.late += 1;
-                *entered = Some(t);
+                self.policy_after = silent;
+                if silent > BMS_TIMEOUT + TICK {
+                    let text = format!("{silent} s after the last write, {} s are allowed", BMS_TIMEOUT + TICK);
+                    self.watch.found(t as f64, "late policy", text);
+                }
             }
             // What the ramp was still bringing when it fell silent was asked for.
             if entered.is_none() {
                 *before = before.max(cap);
             } else if cap > *before + Watts::of(1.0) {
-                self.late += 1;
-                let (cap, before) = (cap.kw(), before.kw());
-                self.wrong.push((t as f64, format!("caps of {cap:.3} kW without a BMS, and {before:.3} kW before")));
-                self.wrong.truncate(20);
+                let text = format!("caps of {:.3} kW, and {:.3} kW before", cap.kw(), before.kw());
+                self.watch.found(t as f64, "raised without a BMS", text);
             }
         }
         let state = self.seat.state();
@@ -425,8 +414,9 @@ impl Run<'_> {
         }
     }
 
-    fn finish(self, moments: Vec<Moment>) -> Outcome {
+    fn finish(mut self, moments: Vec<Moment>) -> Outcome {
         let hours = self.case.seconds as f64 / 3600.0;
+        let wrong = self.watch.take();
         let (ours, oracle) = (self.tracking.rmse_pct(), self.oracle_tracking.rmse_pct());
         let measures = Measures {
             rmse_pct: ours,
@@ -442,12 +432,12 @@ impl Run<'_> {
             over_kh: self.zone.over_kh,
             oracle_under_kh: self.oracle_zone.under_kh,
             oracle_over_kh: self.oracle_zone.over_kh,
-            violations: (self.watch.violations + self.late) as f64,
+            violations: wrong.count as f64,
             eta_error: self.seat.eta() - self.eta(self.case.seconds as f64),
             attainable_kwh: self.tracking.attainable_kwh(),
             heat_kwh: self.tracking.heat_kwh(),
             policy_after_s: self.policy_after as f64,
         };
-        Outcome { measures, moments, events: self.events, wrong: self.wrong }
+        Outcome { measures, moments, events: self.events, wrong: wrong.first }
     }
 }

@@ -1,4 +1,5 @@
-//! Random traces: whatever happens, no cap above what is allowed, above the ramp line, or raised by what is missing.
+//! Random traces of control alone, with readings that no engine would pass on (`simulate::traces` has the volume, through
+//! the engine): whatever happens, no cap above what is allowed, above the ramp line, or raised by what is missing.
 //!
 //! The checker keeps its own books of limits and temperatures; it does not read them from the decision.
 
@@ -250,7 +251,7 @@ fn check_leases(bench: &Bench) -> Result<(), TestCaseError> {
 
 /// Staged heaters stay on and off for their times, unless something that waits for nothing takes them.
 fn check_times(bench: &Bench, books: &mut Books, s: u64) -> Result<(), TestCaseError> {
-    let staged = bench.control.staged();
+    let staged = bench.control.staged().swap_remove(0);
     for (place, now) in books.staged.iter_mut().zip(staged) {
         match *place {
             Some((before, since)) if before != now.0 => {
@@ -316,22 +317,10 @@ fn run(policy: BmsLossPolicy, off: [bool; 4], staged: bool, trace: &[(u64, Event
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     #[test]
     fn no_cap_outside_its_bounds(
-        policy in policy(), off in prop::array::uniform4(any::<bool>()), staged in any::<bool>(), trace in any_trace(),
-    ) {
-        run(policy, off, staged, &trace)?;
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100_000) })]
-
-    #[test]
-    #[ignore = "ten minutes: cargo test --release --lib control::tests::random -- --ignored"]
-    fn no_cap_outside_its_bounds_in_a_hundred_thousand_traces(
         policy in policy(), off in prop::array::uniform4(any::<bool>()), staged in any::<bool>(), trace in any_trace(),
     ) {
         run(policy, off, staged, &trace)?;
