@@ -211,6 +211,7 @@ mod tests {
 
     fn job(name: &str) -> Job {
         Job {
+            worst: None,
             scenario: name.into(),
             variant: None,
             description: "what <it> is".into(),
