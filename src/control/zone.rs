@@ -356,7 +356,15 @@ impl ZoneControl {
         let owed = self.account.repay(zone.rated);
         let ramp = self.ramp.at() + Watts::of(0.5);
         let arrives = |extra: Watts| ramp >= (followed + owed + extra).min(high);
-        let repay = owed + self.catch_up.step(now, followed, self.account.drawn(), zone.rated, arrives);
+        // Power that set out ahead of a request arrives in time: there is nothing to catch up with.
+        let ahead = goal.heat.is_some_and(|heat| (goal.follow - heat).abs() > Watts::of(0.5));
+        let extra = if ahead {
+            self.catch_up.rest(now);
+            Watts::ZERO
+        } else {
+            self.catch_up.step(now, followed, self.account.drawn(), zone.rated, arrives)
+        };
+        let repay = owed + extra;
         if repay.abs() > zone.rated * (DEADBAND / 2.0) {
             reasons.push(Reason::Repaid { by: repay });
         }

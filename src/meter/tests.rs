@@ -485,11 +485,12 @@ proptest! {
                     if acknowledged { unconfirmed = 0; }
                 }
                 Op::Kill(down, share) => { world.kill(down, share); unconfirmed = 0; }
-                // A register that comes to stand just above the saved one is the limit of the promise: to below it, then.
+                // A register that comes to stand just above the saved one is the limit of the promise: it goes well below it.
                 Op::Back(by) => {
-                    let to = world.meter.checked_sub(by).unwrap_or(world.meter);
                     let saved = world.disk.iter().find(|counter| counter.name == "meter/m").and_then(|counter| counter.raw_wh);
-                    world.meter = saved.map_or(to, |saved| to.min(saved.saturating_sub(1)));
+                    if let Some(below) = saved.and_then(|saved| saved.checked_sub(by)) {
+                        world.meter = below.min(world.meter.saturating_sub(by));
+                    }
                 }
                 Op::Ahead(by) if world.meter < MODULUS / 2 => world.meter += by,
                 Op::Ahead(_) => {}
