@@ -15,6 +15,8 @@ use super::settings::Interface;
 
 /// What the kernel may keep for us, octets: a burst of Who-Is answers or reads must not be lost while we are busy.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// How often a look goes on for a datagram that may be under way, without going to sleep: some 10 to 20 us.
+const LOOKS: usize = 40;
 /// Most senders of whom we remember at which of several ports they came in.
 const SENDERS: usize = 4096;
 
@@ -86,9 +88,10 @@ impl Bound {
     /// Register them with the runtime in which this is called.
     pub(super) fn register(self) -> io::Result<Sockets> {
         let Self { all, interfaces } = self;
+        let bare = all.iter().map(|(socket, _)| socket.try_clone()).collect::<io::Result<_>>()?;
         let register = |(socket, hears)| Ok((UdpSocket::from_std(socket)?, hears));
         let all = all.into_iter().map(register).collect::<io::Result<_>>()?;
-        Ok(Sockets { all, interfaces, turn: 0, last: 0, senders: HashMap::new() })
+        Ok(Sockets { all, bare, interfaces, turn: 0, last: 0, senders: HashMap::new() })
     }
 }
 
@@ -97,6 +100,8 @@ impl Bound {
 pub(super) struct Sockets {
     /// The first ones are those on the ports' addresses, in the ports' order.
     all: Vec<(UdpSocket, Hears)>,
+    /// The same once more, for [`Sockets::look`].
+    bare: Vec<std::net::UdpSocket>,
     interfaces: Vec<Interface>,
     /// Where the next look begins, so that no socket starves another.
     turn: usize,
@@ -169,6 +174,19 @@ impl Sockets {
     pub(super) fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Datagram> {
         let (socket, _) = self.all.get(self.last)?;
         let (length, from) = socket.try_recv_from(buffer).ok()?;
+        self.datagram(self.last, length, from)
+    }
+
+    /// The same, for a datagram that is probably under way: the runtime's sockets say "nothing" without asking the kernel
+    /// until the thread has slept, and a sleep costs more than this look.
+    pub(super) fn look(&mut self, buffer: &mut [u8]) -> Option<Datagram> {
+        let socket = self.bare.get(self.last)?;
+        let found = (0..LOOKS).find_map(|_| match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            ended => Some(ended),
+        });
+        // An error is met again where all of them are handled.
+        let (length, from) = found?.ok()?;
         self.datagram(self.last, length, from)
     }
 
@@ -245,6 +263,25 @@ mod tests {
         let stranger = UdpSocket::bind("127.0.2.9:0").await.unwrap();
         sockets.send(stranger.local_addr().unwrap(), b"hello").await.unwrap();
         assert_eq!(stranger.recv_from(&mut buffer).await.unwrap(), (5, SocketAddr::V4(second)));
+    }
+
+    #[tokio::test]
+    async fn a_look_finds_what_the_runtime_does_not_know_of_yet() {
+        let bound = Bound::bind(vec![on([127, 0, 4, 1])]).unwrap();
+        let own = bound.interfaces()[0].listen;
+        let mut sockets = bound.register().unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.4.9:0").unwrap();
+        let mut buffer = [0; 64];
+        peer.send_to(b"one", own).unwrap();
+        assert_eq!(sockets.receive(&mut buffer).await.unwrap().length, 3);
+        assert_eq!(sockets.try_receive(&mut buffer), None);
+        assert_eq!(sockets.look(&mut buffer), None, "it ends");
+        peer.send_to(b"four", own).unwrap();
+        let found = sockets.look(&mut buffer).unwrap();
+        assert_eq!((found.length, SocketAddr::V4(found.from)), (4, peer.local_addr().unwrap()));
+        // And the runtime goes on as before.
+        peer.send_to(b"seven77", own).unwrap();
+        assert_eq!(sockets.receive(&mut buffer).await.unwrap().length, 7);
     }
 
     #[test]

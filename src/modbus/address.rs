@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::plant::{Codec, NoteKind, Offline, Plant, RegisterFace, Table, Words};
+use crate::plant::{Codec, NoteKind, Offline, Plant, RegisterFace, RegisterType, Table, Words};
 use crate::point::{Doubt, Fault, Image, Kind, PointId, PointState, Priority, Reading, Value};
 use crate::request::{Action, Write};
 use crate::time::Now;
 
+use super::kept::Kept;
 use super::pdu::Exception;
 
 /// What stands at one address.
@@ -52,6 +53,7 @@ pub(super) struct AddressSpace {
 #[derive(Debug)]
 struct Map {
     faces: Vec<Face>,
+    kept: Kept,
     notes: Vec<(PointId, NoteKind)>,
     coils: Vec<Cell>,
     discretes: Vec<Cell>,
@@ -64,6 +66,7 @@ impl AddressSpace {
     pub(super) fn new(plant: &Plant) -> Self {
         let mut space = Map {
             faces: Vec::with_capacity(plant.modbus.faces.len()),
+            kept: Kept::new(plant.modbus.faces.len(), Codec::plain(RegisterType::U16).not_available()),
             notes: plant.modbus.notes.iter().map(|note| (note.point, note.kind)).collect(),
             coils: Vec::new(),
             discretes: Vec::new(),
@@ -133,6 +136,7 @@ impl AddressSpace {
         let start = out.len();
         out.resize(start + 2 * rest.len(), 0);
         let (mut target, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<2>();
+        let mut kept = self.map.kept.open();
         while let Some(cell) = rest.first() {
             let taken = match *cell {
                 Cell::Nothing => return Err(Exception::Address),
@@ -154,7 +158,8 @@ impl AddressSpace {
                     1
                 }
                 Cell::Face { face, word } => {
-                    let words = self.face(face)?.words(image)?;
+                    let (place, face) = (face as usize, self.face(face)?);
+                    let words = kept.words(image, face.point, place, || face.words(image))?;
                     let words = words.as_slice().get(usize::from(word)..).unwrap_or_default();
                     for (target, word) in target.iter_mut().zip(words) {
                         *target = word.to_be_bytes();

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod client;
 pub mod fuzz;
 mod identity;
+mod kept;
 mod mbap;
 mod pdu;
 pub mod plan;

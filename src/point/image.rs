@@ -79,6 +79,14 @@ impl Image {
         self.blocks.get(index / BLOCK)?.get(index % BLOCK)
     }
 
+    /// The block of points in which one lies, and which it is: the same `Arc` in two images is the same values in both.
+    #[inline]
+    pub fn block(&self, point: PointId) -> Option<(usize, &Arc<[PointState]>)> {
+        let place = point.index() / BLOCK;
+        (point.index() < self.len).then_some(())?;
+        self.blocks.get(place).map(|block| (place, block))
+    }
+
     /// For the engine, which builds the next image, and for tests. What is not to be changed is asked with
     /// [`Image::get`]: this one copies what a published image shares.
     #[inline]

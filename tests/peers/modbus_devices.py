@@ -17,12 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pymodbus import FramerType
+from pymodbus.client import ModbusTcpClient
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from harness import Failed, Process, Run, command, free_port, http_get, need, python_version, start, wait_until
 
 UNITS = (1, 2, 3)
+# What each wire's first unit is told to put out.
+TOLD = {"rtu": 103, "server": 106, "secure": 106, "plain": 107}
 DEAD = 9
 POLL = 0.5
 TIMEOUT = 1.0
@@ -31,6 +34,8 @@ PATIENCE = 60.0
 # A unit that is alive is read at least this often while its neighbour is dead: its poll, one time-out, and room for a busy
 # machine; two time-outs would be more.
 LONGEST = POLL + TIMEOUT + 0.9
+# In registers 2 to 7 of every unit, with spaces behind it.
+SERIAL = b"SN 4711-B"
 
 
 class Slaves:
@@ -54,7 +59,8 @@ class Slaves:
                 return None
             if address == 0:
                 self.reads[unit].append(time.monotonic())
-            current[:] = [*struct.unpack(">2H", struct.pack(">f", self.value[unit])), *[0] * 6, self.output[unit], 0]
+            text = struct.unpack(">6H", SERIAL.ljust(12))
+            current[:] = [*struct.unpack(">2H", struct.pack(">f", self.value[unit])), *text, self.output[unit], 0]
             return None
 
         data = SimData(address=0, count=10, values=0, datatype=DataType.REGISTERS)
@@ -151,13 +157,15 @@ name = "{name}/value"
 unit = "none"
 source = {{ device = "{name}", holding = 0, type = "f32" }}
 """)
+        # There the state is written: eco, 107.
+        target = "" if wire == "plain" else f'target = {{ device = "{wire}-{units[0]}", holding = 8, type = "u16", refresh = "5m" }}'
         parts.append(f"""
 [[point]]
 name = "{wire}/out"
 kind = "unsigned"
 range = [0, 1000]
 default = {100 + len(wire)}
-target = {{ device = "{wire}-{units[0]}", holding = 8, type = "u16", refresh = "5m" }}
+{target}
 """)
     (folder / "site.toml").write_text("""use = ["digital-boiler.toml"]
 address_base = 0
@@ -171,7 +179,7 @@ efficiency = 0.95
 name = "hall"
 index = 0
 heaters = ["rack-a"]
-""" + "".join(parts))
+""" + "".join(parts) + MORE)
     (folder / "gateway.toml").write_text(f"""
 state_dir = "{run.directory('state')}"
 mapping = "site.toml"
@@ -191,6 +199,75 @@ enabled = false
 listen = "127.0.0.1:{http}"
 """)
     return folder / "gateway.toml"
+
+
+# A text both ways, a state that has other numbers in the device, offline policies, and a value that expires.
+MORE = """
+[[point]]
+name = "plain-7/serial"
+kind = "text"
+source = { device = "plain-7", holding = 2, type = "text", registers = 6 }
+bms = { input = 5000, type = "text", registers = 8, offline = "exception" }
+[[point]]
+name = "plain-7/swapped"
+kind = "text"
+source = { device = "plain-7", holding = 2, type = "text", registers = 6, order = "BADC" }
+[[point]]
+name = "plain-7/narrow"
+unit = "none"
+range = [0, 1]
+source = { device = "plain-7", holding = 0, type = "f32" }
+bms = { input = 5010, type = "f32", offline = "exception", quality = 5012 }
+[[point]]
+name = "rtu-9/strict"
+unit = "none"
+source = { device = "rtu-9", holding = 0, type = "f32" }
+bms = [
+    { input = 5020, type = "f32", offline = "exception", quality = 5022, age = 5023 },
+    { input = 5024, type = "f32", offline = "nan" },
+]
+[[point]]
+name = "plain/mode"
+kind = "state"
+texts = ["off", "eco", "full"]
+default = 2
+bms = { holding = 5100, type = "u16" }
+target = { device = "plain-7", holding = 8, type = "u16", refresh = "5m", states = [[107, 2], [7, 1], [65535, 3]] }
+[[point]]
+name = "lease/setpoint"
+unit = "none"
+default = 1
+expires = { after = "3s" }
+bms = { holding = 5110, type = "u16", quality = 5111, age = 5112 }
+"""
+
+
+def faces(run: Run, modbus: int) -> None:
+    """What a master reads of devices' texts, faults and leases."""
+    with ModbusTcpClient("127.0.0.1", port=modbus, timeout=5, retries=0) as bms:
+        text = bms.read_input_registers(5000, count=8).registers
+        run.equal("a text of a device is served as registers",
+                  bms.convert_from_registers(text, bms.DATATYPE.STRING), SERIAL.decode())
+        run.equal("a device that answers rubbish: exception 04", bms.read_input_registers(5010, count=2).exception_code, 4)
+        run.equal("its quality is out of range", bms.read_input_registers(5012, count=1).registers, [22])
+        run.equal("a device that does not answer: exception 0B", bms.read_input_registers(5020, count=2).exception_code, 11)
+        run.equal("its quality and age", bms.read_input_registers(5022, count=2).registers, [17, 65535])
+        run.equal("NaN in the next block", bms.read_input_registers(5024, count=2).registers, [0x7FC0, 0])
+
+        def lease() -> list[int]:
+            return bms.read_holding_registers(5110, count=3).registers
+
+        bms.write_register(5110, 42)
+        run.equal("a value just written is good", lease()[:2], [42, 0])
+        wait_until(lambda: lease()[1] == 2, 20.0, "the lease runs out")
+        run.check("a value that is not written again turns stale and stays", lease()[0] == 42 and lease()[2] >= 3, lease())
+        seen = set()
+        began = time.monotonic()
+        while time.monotonic() - began < 5.0:
+            bms.write_register(5110, 42)
+            seen.add(tuple(lease()[:2]))
+            time.sleep(0.5)
+        run.equal("the same value written again and again stays good", seen, {(42, 0)})
 
 
 def points(http: int) -> dict[str, dict]:
@@ -263,11 +340,15 @@ def main(run: Run) -> None:
         for unit in peer.units:
             peer.value[unit] = 1000.25 + unit
     all_hold("after a change")
+    run.equal("a text of a device", rows()["plain-7/serial"]["value"], SERIAL.decode())
+    swapped = bytes(b for pair in zip(SERIAL.ljust(12)[1::2], SERIAL.ljust(12)[::2]) for b in pair)
+    run.equal("and with its bytes in the other order", rows()["plain-7/swapped"]["value"], swapped.decode().strip())
+    faces(run, modbus)
     dead = rows()[f"rtu-{DEAD}/value"]
     run.check("the dead unit has no good value, and a cause", dead["quality"] != "good", dead.get("quality"))
 
     for wire, peer in peers.items():
-        wait_until(lambda: peer.output[peer.units[0]] == 100 + len(wire), PATIENCE, f"{wire}: the output is written")
+        wait_until(lambda: peer.output[peer.units[0]] == TOLD[wire], PATIENCE, f"{wire}: the output is written")
     run.check("every wire's output is written", True)
     # Written once: it is read back, and not written again although nothing changed.
     time.sleep(2.0)
@@ -290,7 +371,7 @@ def main(run: Run) -> None:
         for unit in peer.units:
             wait_until(lambda: rows()[f"{wire}-{unit}/value"]["quality"] != "good", PATIENCE, f"{wire}: lost")
         peer.serve()
-        wait_until(lambda: peer.output[peer.units[0]] == 100 + len(wire), PATIENCE, f"{wire}: written again")
+        wait_until(lambda: peer.output[peer.units[0]] == TOLD[wire], PATIENCE, f"{wire}: written again")
     run.check("after a restart each slave is told again", True)
     all_hold("after the restarts", ("server", "secure", "plain"))
 

@@ -7,7 +7,9 @@ between requests, and answers are counted before and after.
 from __future__ import annotations
 
 import os
+import resource
 import select
+import socket
 import ssl
 import struct
 import termios
@@ -18,9 +20,10 @@ from pathlib import Path
 from pymodbus import FramerType
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient, ModbusTlsClient
 
-from harness import ROOT, Failed, Process, Run, accepts, command, free_port, need, package_version, python_version
+from harness import ROOT, Failed, Process, Run, accepts, command, free_port, http_get, need, package_version, python_version
 from harness import shown, start, wait_until
 from mbpoll_tools import mbpoll_version
+from raw_modbus import Raw, frame, read_pdu
 from run_site import RunSite
 
 # What libmodbus_master.c prints, in order; the zone's map says the values.
@@ -48,6 +51,7 @@ EXPECTED = {
 }
 
 ROLE = "1.3.6.1.4.1.50316.802.1"
+SEATS = 500
 
 
 def crc(data: bytes) -> bytes:
@@ -272,6 +276,92 @@ def over_tls(run: Run, port: int, at: Path) -> None:
         tls.close()
 
 
+def answered(connection: Raw, transaction: int = 9) -> bool:
+    connection.send(frame(transaction, read_pdu(3, 0, 2)))
+    answer = connection.receive()
+    return answer is not None and answer[0] == transaction and answer[2][:2] == bytes([3, 4])
+
+
+def from_address(source: str, to: tuple[str, int]) -> Raw:
+    raw = Raw.__new__(Raw)
+    raw.socket = socket.create_connection(to, timeout=10.0, source_address=(source, 0))
+    raw._input = b""
+    return raw
+
+
+def bad_manners(run: Run, to: tuple[str, int]) -> None:
+    """Frames that lie, many requests at once, a sender of one byte now and then, halves of frames."""
+    for what, lie in (
+        ("protocol identifier 1", frame(1, read_pdu(3, 0, 1), protocol=1)),
+        ("length 0", frame(1, read_pdu(3, 0, 1), length=0)),
+        ("length 1", frame(1, read_pdu(3, 0, 1), length=1)),
+        ("length 255", frame(1, read_pdu(3, 0, 1), length=255)),
+        ("length 65535", frame(1, read_pdu(3, 0, 1), length=65535)),
+    ):
+        with Raw(to) as raw:
+            raw.send(frame(5, read_pdu(3, 0, 1)) + lie + frame(6, read_pdu(3, 0, 1)))
+            first = raw.receive()
+            run.check(f"MBAP with {what}: what came before is answered, then it is closed",
+                      first is not None and first[0] == 5 and raw.closed_by_server())
+    with Raw(to) as raw:
+        raw.send(frame(1, read_pdu(3, 0, 1), unit=77))
+        run.equal("another unit is exception 0B", raw.receive(), (1, 77, bytes([0x83, 0x0B])))
+        asked = [(n, 1 + n % 2) for n in range(400)]
+        raw.send(b"".join(frame(n, read_pdu(3, 0, count)) for n, count in asked))
+        answers = [raw.receive() for _ in asked]
+        run.equal("400 requests at once are answered in order",
+                  [(answer[0], answer[2][1] // 2) for answer in answers if answer], asked)
+    whole = frame(3, read_pdu(3, 0, 2))
+    with Raw(to) as slow, Raw(to) as half, ModbusTcpClient(to[0], port=to[1], timeout=5, retries=0) as quick:
+        half.send(whole[:7])
+        waits = []
+        for byte in whole:
+            slow.send(bytes([byte]))
+            began = time.monotonic()
+            run_ok = not quick.read_holding_registers(0, count=2, device_id=1).isError()
+            waits.append((time.monotonic() - began) if run_ok else 99.0)
+            time.sleep(0.3)
+        run.check("one byte at a time is answered in the end", slow.receive() is not None)
+        run.check("and holds up nobody, nor does half a frame", max(waits) < 2.0, f"{max(waits):.3f} s")
+
+
+def crowd(run: Run, to: tuple[str, int], http: tuple[str, int], gateway: Process) -> None:
+    """All seats are taken, and all answered; what the next one gets. Then the gateway runs out of file descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    before = len(os.listdir(f"/proc/{gateway.pid}/fd"))
+    seats: list[Raw] = []
+    try:
+        while len(seats) < SEATS:
+            seats.append(Raw(to, timeout=20.0))
+        for number, seat in enumerate(seats):
+            seat.send(frame(number, read_pdu(3, 0, 2)))
+        answers = [seat.receive() for seat in seats]
+        run.equal(f"{SEATS} masters at once are answered", [answer and answer[0] for answer in answers], list(range(SEATS)))
+        with Raw(to, timeout=20.0) as late:
+            run.check(f"number {SEATS + 1} of the same client is refused", late.closed_by_server())
+        with from_address("127.0.0.2", to) as other:
+            run.check("another client gets a seat of the one that has most", answered(other))
+            run.check("whose oldest connection gives way", seats[0].closed_by_server())
+            run.check("and the others stay", all(answered(seat) for seat in seats[1:]))
+    finally:
+        for seat in seats:
+            seat.socket.close()
+    wait_until(lambda: len(os.listdir(f"/proc/{gateway.pid}/fd")) < before + SEATS // 10, 30.0, "the crowd is gone")
+    with Raw(to, timeout=20.0) as old:
+        answered(old)
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{gateway.pid}/fd")) + 4, 4096))
+        seats = [Raw(to, timeout=20.0) for _ in range(12)]
+        run.check("without file descriptors open connections are answered", all(answered(old) for _ in range(20)))
+        for seat in seats:
+            seat.socket.close()
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (1024, 4096))
+    with Raw(to, timeout=20.0) as new:
+        run.check("and new ones are taken as soon as there are some", answered(new))
+    metrics = http_get(http, "/metrics")[1]
+    counted = [line for line in metrics.splitlines() if 'modbus-server"' in line and '"accept"' in line]
+    run.check("it was counted", bool(counted) and float(counted[0].rpartition(" ")[2]) > 0, counted)
+
+
 def main(run: Run) -> None:
     run.peer("libmodbus", package_version("libmodbus5"), "every function and exception over TCP and a pty pair")
     run.peer("mbpoll", mbpoll_version(), "writes, reads and a refusal over TCP and a pty pair")
@@ -284,7 +374,7 @@ def main(run: Run) -> None:
     at = certificates(run)
     site = RunSite(run, parts=False)
     over_tcp, secure = free_port(), free_port()
-    text = site.config.read_text().replace("unit_id = 1\n", 'unit_id = 1\nvendor_name = "ACME heat"\nproduct_code = "HG-1"\n')
+    text = site.config.read_text().replace("unit_id = 1\n", f'unit_id = 1\nmax_connections = {SEATS}\nvendor_name = "ACME heat"\nproduct_code = "HG-1"\n')
     text += f"""
 [[modbus.listener]]
 kind = "rtu"
@@ -328,6 +418,8 @@ units = [{{ unit = 1 }}, {{ unit = 2, zone = "hall" }}]
     ):
         pymodbus(run, name, client)
         client.close()
+    bad_manners(run, site.modbus)
+    crowd(run, site.modbus, site.http, gateway)
     shared_line(run, line)
     over_tls(run, secure, at)
     run.check("the gateway still runs", gateway.running())
