@@ -96,6 +96,8 @@ impl Default for Timing {
     }
 }
 
+/// A controller's farewell is believed after so many ticks, when the link still stands.
+const BELIEVED: u8 = 2;
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// Largest packet taken from the broker. What is too long for a payload is refused one by one: a broker that keeps an
@@ -187,6 +189,8 @@ struct Client {
     met: bool,
     down_since: Option<Mono>,
     silent: BTreeSet<HeaterId>,
+    /// Controllers that said farewell, not believed yet: ticks left, and what it means.
+    gone: BTreeMap<HeaterId, (u8, Vec<Update>)>,
     ending: Ending,
 }
 
@@ -217,6 +221,7 @@ impl Client {
             met: false,
             down_since: Some(ports.time.now().mono),
             silent: BTreeSet::new(),
+            gone: BTreeMap::new(),
             ending: Ending::No,
             settings,
             topics,
@@ -383,6 +388,8 @@ impl Client {
     fn fail(&mut self, cause: &str) {
         let was_up = matches!(&self.link, Link::Open(connection) if connection.up);
         self.outbox.lost(self.window.lost());
+        // It was the broker that went: it publishes everybody's will when it is stopped.
+        self.gone.clear();
         let pause = pause(self.attempts, self.timing);
         self.link = Link::Down(Box::pin(sleep(pause)));
         if was_up || self.attempts == 0 {
@@ -411,6 +418,15 @@ impl Client {
                 }
             }
         }
+        let mut believed = Vec::new();
+        self.gone.retain(|_, (left, updates)| {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                believed.push(std::mem::take(updates));
+            }
+            *left > 0
+        });
+        believed.into_iter().for_each(|updates| self.feed(updates));
         self.outbox.look();
     }
 
@@ -468,6 +484,13 @@ impl Client {
         match self.inbox.understand(arrived, |heater| self.outbox.sent(heater)) {
             Meaning::Nothing => {}
             Meaning::Readings(updates) => self.feed(updates),
+            Meaning::Here(heater, updates) => {
+                self.gone.remove(&heater);
+                self.feed(updates);
+            }
+            Meaning::Gone(heater, updates) => {
+                self.gone.insert(heater, (BELIEVED, updates));
+            }
             Meaning::Refused { key, id, cause } => self.outbox.answer(&key, &id, Some(cause)),
             Meaning::Wish { key, id, request } => {
                 if let Err(full) = self.sets.try_send(SetJob { key, id, request }) {

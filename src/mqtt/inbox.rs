@@ -26,6 +26,10 @@ pub(super) struct Arrived<'a> {
 /// What it means.
 #[derive(Debug, PartialEq)]
 pub(super) enum Meaning {
+    /// A controller has come.
+    Here(HeaterId, Vec<Update>),
+    /// A controller has gone: to be believed when nothing explains it better.
+    Gone(HeaterId, Vec<Update>),
     /// Nothing; it was counted.
     Nothing,
     /// News of a heater.
@@ -92,7 +96,10 @@ impl Inbox {
                 }
             },
             Inbound::Status(_) => match online(arrived.payload) {
-                Ok(online) => Meaning::Readings(readings::status(&plant, heater, online)),
+                Ok(true) => Meaning::Here(heater.id, readings::status(&plant, heater, true)),
+                // Kept by the broker since before we came, it is old enough to be believed.
+                Ok(false) if arrived.retained => Meaning::Readings(readings::status(&plant, heater, false)),
+                Ok(false) => Meaning::Gone(heater.id, readings::status(&plant, heater, false)),
                 Err(rejection) => self.reject(Some(heater), "status", rejection),
             },
             _ => match Ack::parse(arrived.payload) {
@@ -177,7 +184,9 @@ mod tests {
 
     fn reading(meaning: &Meaning, role: HeaterRole) -> Option<Reading> {
         let point = plant().heater(HeaterId(0))?.points.get(role)?;
-        let Meaning::Readings(updates) = meaning else { return None };
+        let (Meaning::Readings(updates) | Meaning::Here(_, updates) | Meaning::Gone(_, updates)) = meaning else {
+            return None;
+        };
         updates.iter().find(|update| update.point == point).map(|update| update.reading)
     }
 
@@ -206,6 +215,15 @@ mod tests {
         let status = hear(&mut inbox, "heaters/rack-a/status", br#"{"state":"offline"}"#, true);
         assert_eq!(reading(&status, HeaterRole::Power), Some(Reading::Bad(Fault::Offline)));
         assert_eq!(inbox.metrics.rejected_so_far(LINK, "retained"), 1);
+    }
+
+    #[test]
+    fn a_farewell_is_told_apart_from_what_the_broker_has_kept() {
+        let mut inbox = inbox();
+        let mut hear = |said: &[u8], retained| hear(&mut inbox, "heaters/rack-a/status", said, retained);
+        assert!(matches!(hear(br#"{"state":"offline"}"#, false), Meaning::Gone(..)));
+        assert!(matches!(hear(br#"{"state":"offline"}"#, true), Meaning::Readings(_)));
+        assert!(matches!(hear(br#"{"state":"online"}"#, false), Meaning::Here(..)));
     }
 
     #[test]
