@@ -177,10 +177,12 @@ def main(run: Run) -> None:
         broker.end()
         broker.begin()
         recovered(run, site, 60, what)
+        commanded = [row.command_kw for row in watch.since(since)]
         run.check(
             f"{what}: the zone was commanded throughout",
-            all(near(row.command_kw, 36.0, WITHIN) for row in watch.since(since)),
-            f"{len(watch.since(since))} reads",
+            # After the ramp of the start the law adds up to 5 % of rated power for a while.
+            bool(commanded) and 36.0 * (1 - WITHIN) <= min(commanded) and max(commanded) <= 36.0 * (1 + WITHIN) + 3.0,
+            f"{len(commanded)} reads, {min(commanded):.1f} to {max(commanded):.1f} kW",
         )
 
         what = "stood still"
