@@ -197,13 +197,14 @@ fn reading(reading: Reading, out: &mut String) {
     }
 }
 
-/// Text without spaces: what is not printable ASCII is %XX of its UTF-8. An empty text is "%".
+/// Text without spaces and without the `~` that parts values: that, and what is not printable ASCII, is %XX of its UTF-8.
+/// An empty text is "%".
 fn escaped(text: &str, out: &mut String) {
     if text.is_empty() {
         out.push('%');
     }
     for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
+        if byte.is_ascii_graphic() && !matches!(byte, b'%' | b'~') {
             out.push(char::from(byte));
         } else {
             let _ = write!(out, "%{byte:02x}");
